@@ -5,7 +5,7 @@ Source: docs/decisions/0003 (one delivery loop).
 
 
 class TransientError(Exception):
-    """It may work later: a lock, a broker or a database that is away. Retried in place, bounded; then the process stops."""
+    """It may work later: a lock, a broker or a database that is away. Retried in place; then the process stops."""
 
 
 class UnprocessableError(Exception):

@@ -1,0 +1,426 @@
+"""The event catalogue: accounting facts of one project, in the past tense, each with its opposite.
+
+A consumer that adds up these events by the posting table keeps correct balances and needs no call to QuickBooks:
+
+    event                                        O             C             U             cash        refunds
+    Invoice*      (after - before)               + total-dep.                              + deposit
+    CreditMemo*   (after - before)                             + total
+    Refund*       (after - before)                                                                     + total
+    Payment*      (after - before)                                           + received    + received
+    PaymentApplied / Unapplied                   - / +                       - / +
+    PaymentAppliedToOther / UnappliedFromOther                               - / +
+    CreditApplied / CreditUnapplied              - / +         - / +
+    CreditTransferredIn / InReversed                           + / -
+    CreditTransferredOut / OutReversed                         - / +
+
+O open invoices, C unused credit, U unapplied money; the net receivable is N = O - C - U.
+Ids, document numbers, dates and amounts only: no names, notes or contact data.
+`before` counts at its own date, `after` at its own date: a revision reverses at the old date.
+Source: design, "Posting table" and "Two dates"; docs/decisions/0006 (events are differences of states).
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import ClassVar, NewType
+from uuid import UUID
+
+from schemas.money import Money
+
+NAMESPACE = "intoaec.accounting"
+ExchangeRate = NewType("ExchangeRate", Decimal)  # home units per one foreign unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """What every accounting event carries beside its own facts."""
+
+    event_id: UUID  # UUIDv5 of generation, project and version: the same fact has the same id for ever
+    generation: int
+    project_id: str
+    version: int  # 1, 2, 3 ... without gaps within the project and generation
+    rules_version: int  # the rules of meaning that decided this event
+    company_id: str  # Intuit's realmId
+    record_type: str  # QuickBooks' name: Invoice, CreditMemo, Payment, RefundReceipt, Customer
+    record_id: str  # unique within company and type
+    revised_at: datetime | None  # MetaData.LastUpdatedTime of the record that decided this event
+    sync_token: int | None
+    origin: str  # webhook, capture, sweep or request
+    reason: str  # why this project: see streams.ledger.Reason
+    accounting_on: date  # the date in the books
+    recorded_at: datetime  # when QuickBooks told us (the `time` of its answer), or a person asked
+    correlation_id: str  # what started the chain: the webhook's event id, or a request's decision id
+    causation_id: str  # the change in company-changes that this event was decided from
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What a sales document says in the books."""
+
+    customer_id: str
+    doc_number: str
+    issued_on: date  # TxnDate
+    due_on: date | None
+    total: Money  # TotalAmt: with tax, after discount; never a sum of lines
+    tax: Money
+    deposit: Money  # money taken on the invoice itself; zero elsewhere
+    exchange_rate: ExchangeRate | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """One project's share of the cash of a payment."""
+
+    customer_id: str  # who paid: may be the parent of the jobs that were paid
+    reference: str  # PaymentRefNum
+    received_on: date  # TxnDate
+    received: Money  # this project's share, in the payment's currency
+    exchange_rate: ExchangeRate | None
+
+
+# --- the shapes that the opposites share -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentAdded:
+    """A document counts from now on."""
+
+    schema_version: ClassVar[int] = 1
+    after: Figures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentRevised:
+    """A document says something else; the old figures are undone at the old date."""
+
+    schema_version: ClassVar[int] = 1
+    before: Figures
+    after: Figures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentRemoved:
+    """A document does not count any more; the amounts undone come from our own log."""
+
+    schema_version: ClassVar[int] = 1
+    before: Figures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentMovedIn:
+    """A document comes from another project, or from waiting."""
+
+    schema_version: ClassVar[int] = 1
+    after: Figures
+    from_project_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentMovedOut:
+    """A document goes to another project, or back to waiting."""
+
+    schema_version: ClassVar[int] = 1
+    before: Figures
+    to_project_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareAdded:
+    """A payment's share counts from now on."""
+
+    schema_version: ClassVar[int] = 1
+    after: Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareRevised:
+    """A payment's share is another one; the old one is undone at the old date."""
+
+    schema_version: ClassVar[int] = 1
+    before: Share
+    after: Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareRemoved:
+    """A payment's share does not count any more."""
+
+    schema_version: ClassVar[int] = 1
+    before: Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareMovedIn:
+    """A payment's share comes from another project, or from waiting."""
+
+    schema_version: ClassVar[int] = 1
+    after: Share
+    from_project_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareMovedOut:
+    """A payment's share goes to another project, or back to waiting."""
+
+    schema_version: ClassVar[int] = 1
+    before: Share
+    to_project_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """A part of a payment and the invoice of this project that it settles."""
+
+    schema_version: ClassVar[int] = 1
+    invoice_id: str
+    applied: Money  # > 0
+    applied_on: date  # the later of the two documents' dates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherApplication:
+    """A part of a payment and a transaction that we do not keep."""
+
+    schema_version: ClassVar[int] = 1
+    other_type: str  # JournalEntry, Expense, Check, CreditCardCredit ...
+    other_id: str
+    applied: Money  # > 0: the payment pays it; < 0: it adds to what the payment can pay
+    applied_on: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditApplication:
+    """A part of a credit memo and the invoice of this project that it settles."""
+
+    schema_version: ClassVar[int] = 1
+    credit_memo_id: str
+    invoice_id: str
+    applied: Money  # > 0
+    applied_on: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditTransfer:
+    """Credit that goes from the memo's project to the invoice's."""
+
+    schema_version: ClassVar[int] = 1
+    credit_memo_id: str
+    invoice_id: str
+    other_project_id: str  # the other side of the transfer
+    transferred: Money  # > 0
+    transferred_on: date
+
+
+# --- invoices ----------------------------------------------------------------------------------------------------
+
+
+class InvoiceIssued(DocumentAdded):
+    """The customer owes this project an amount."""
+
+
+class InvoiceRevised(DocumentRevised):
+    """An invoice of this project was edited: amount, date, customer or rate."""
+
+
+class InvoiceVoided(DocumentRemoved):
+    """The invoice stays in the books with zero amounts."""
+
+
+class InvoiceReinstated(DocumentAdded):
+    """A voided or deleted invoice was filled in again."""
+
+
+class InvoiceDeleted(DocumentRemoved):
+    """The invoice is gone from the books."""
+
+
+class InvoiceMovedIn(DocumentMovedIn):
+    """The invoice belongs to this project now."""
+
+
+class InvoiceMovedOut(DocumentMovedOut):
+    """The invoice does not belong to this project any more."""
+
+
+# --- credit memos ------------------------------------------------------------------------------------------------
+
+
+class CreditMemoIssued(DocumentAdded):
+    """The project owes the customer a credit."""
+
+
+class CreditMemoRevised(DocumentRevised):
+    """A credit memo of this project was edited."""
+
+
+class CreditMemoVoided(DocumentRemoved):
+    """The credit memo stays in the books with zero amounts."""
+
+
+class CreditMemoReinstated(DocumentAdded):
+    """A voided or deleted credit memo was filled in again."""
+
+
+class CreditMemoDeleted(DocumentRemoved):
+    """The credit memo is gone from the books."""
+
+
+class CreditMemoMovedIn(DocumentMovedIn):
+    """The credit memo belongs to this project now."""
+
+
+class CreditMemoMovedOut(DocumentMovedOut):
+    """The credit memo does not belong to this project any more."""
+
+
+# --- refunds -----------------------------------------------------------------------------------------------------
+
+
+class RefundGiven(DocumentAdded):
+    """Money went back to the customer by a refund receipt; it does not touch receivables."""
+
+
+class RefundRevised(DocumentRevised):
+    """A refund of this project was edited."""
+
+
+class RefundVoided(DocumentRemoved):
+    """The refund stays in the books with zero amounts."""
+
+
+class RefundReinstated(DocumentAdded):
+    """A voided or deleted refund was filled in again."""
+
+
+class RefundDeleted(DocumentRemoved):
+    """The refund is gone from the books."""
+
+
+class RefundMovedIn(DocumentMovedIn):
+    """The refund belongs to this project now."""
+
+
+class RefundMovedOut(DocumentMovedOut):
+    """The refund does not belong to this project any more."""
+
+
+# --- payments ----------------------------------------------------------------------------------------------------
+
+
+class PaymentReceived(ShareAdded):
+    """This project's share of a customer's payment."""
+
+
+class PaymentRevised(ShareRevised):
+    """This project's share of a payment changed."""
+
+
+class PaymentVoided(ShareRemoved):
+    """The payment stays in the books with zero amounts."""
+
+
+class PaymentReinstated(ShareAdded):
+    """A voided or deleted payment was filled in again."""
+
+
+class PaymentDeleted(ShareRemoved):
+    """The payment is gone from the books."""
+
+
+class PaymentMovedIn(ShareMovedIn):
+    """This share of the payment belongs to this project now."""
+
+
+class PaymentMovedOut(ShareMovedOut):
+    """This share of the payment does not belong to this project any more."""
+
+
+class PaymentApplied(Application):
+    """Part of a payment now settles part of an invoice of this project."""
+
+
+class PaymentUnapplied(Application):
+    """An application of a payment to an invoice was taken back."""
+
+
+class PaymentAppliedToOther(OtherApplication):
+    """Part of a payment settles something that is not kept here, such as a journal entry or a cheque."""
+
+
+class PaymentUnappliedFromOther(OtherApplication):
+    """An application to something that is not kept here was taken back."""
+
+
+class CreditApplied(CreditApplication):
+    """Part of a credit memo now settles part of an invoice of this project."""
+
+
+class CreditUnapplied(CreditApplication):
+    """An application of a credit memo to an invoice was taken back."""
+
+
+class CreditTransferredIn(CreditTransfer):
+    """Credit came from another project's memo."""
+
+
+class CreditTransferInReversed(CreditTransfer):
+    """Credit that had come from another project went back."""
+
+
+class CreditTransferredOut(CreditTransfer):
+    """Credit of this project's memo went to another project."""
+
+
+class CreditTransferOutReversed(CreditTransfer):
+    """Credit that had gone to another project came back."""
+
+
+# --- customers ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerMapped:
+    """A person decided that this customer's documents belong to this project."""
+
+    schema_version: ClassVar[int] = 1
+    customer_id: str
+    reference_number: str  # empty: none given
+    from_on: date | None  # only documents dated from this day on; None: all
+    mapping_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerReleased:
+    """This customer's documents do not belong to this project by its mapping any more."""
+
+    schema_version: ClassVar[int] = 1
+    customer_id: str
+    mapping_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomersMerged:
+    """QuickBooks made one customer of two; the vanished one's documents are the kept one's now."""
+
+    schema_version: ClassVar[int] = 1
+    kept_customer_id: str
+    vanished_customer_id: str
+
+
+DocumentEvent = DocumentAdded | DocumentRevised | DocumentRemoved | DocumentMovedIn | DocumentMovedOut
+ShareEvent = ShareAdded | ShareRevised | ShareRemoved | ShareMovedIn | ShareMovedOut
+LinkEvent = Application | OtherApplication | CreditApplication | CreditTransfer
+CustomerEvent = CustomerMapped | CustomerReleased | CustomersMerged
+AccountingEvent = DocumentEvent | ShareEvent | LinkEvent | CustomerEvent
+
+EVENTS: tuple[type, ...] = (
+    *(InvoiceIssued, InvoiceRevised, InvoiceVoided, InvoiceReinstated, InvoiceDeleted, InvoiceMovedIn, InvoiceMovedOut),
+    *(CreditMemoIssued, CreditMemoRevised, CreditMemoVoided, CreditMemoReinstated, CreditMemoDeleted),
+    *(CreditMemoMovedIn, CreditMemoMovedOut),
+    *(RefundGiven, RefundRevised, RefundVoided, RefundReinstated, RefundDeleted, RefundMovedIn, RefundMovedOut),
+    *(PaymentReceived, PaymentRevised, PaymentVoided, PaymentReinstated, PaymentDeleted, PaymentMovedIn),
+    *(PaymentMovedOut, PaymentApplied, PaymentUnapplied, PaymentAppliedToOther, PaymentUnappliedFromOther),
+    *(CreditApplied, CreditUnapplied, CreditTransferredIn, CreditTransferInReversed),
+    *(CreditTransferredOut, CreditTransferOutReversed),
+    *(CustomerMapped, CustomerReleased, CustomersMerged),
+)
