@@ -10,6 +10,7 @@ A consumer that adds up these events by the posting table keeps correct balances
     PaymentApplied / Unapplied                   - / +                       - / +
     PaymentAppliedToOther / UnappliedFromOther                               - / +
     CreditApplied / CreditUnapplied              - / +         - / +
+    CreditAppliedToOther / UnappliedFromOther                  - / +
     CreditTransferredIn / InReversed                           + / -
     CreditTransferredOut / OutReversed                         - / +
 
@@ -200,6 +201,16 @@ class CreditApplication:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherCreditApplication:
+    """A part of a credit memo and a transaction that we do not keep, such as the cheque that paid the credit out."""
+
+    schema_version: ClassVar[int] = 1
+    credit_memo_id: str
+    applied: Money  # > 0
+    applied_on: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CreditTransfer:
     """Credit that goes from the memo's project to the invoice's."""
 
@@ -359,6 +370,14 @@ class CreditUnapplied(CreditApplication):
     """An application of a credit memo to an invoice was taken back."""
 
 
+class CreditAppliedToOther(OtherCreditApplication):
+    """Part of a credit memo was used for something that is not kept here."""
+
+
+class CreditUnappliedFromOther(OtherCreditApplication):
+    """A use of a credit memo for something that is not kept here was taken back."""
+
+
 class CreditTransferredIn(CreditTransfer):
     """Credit came from another project's memo."""
 
@@ -409,7 +428,7 @@ class CustomersMerged:
 
 DocumentEvent = DocumentAdded | DocumentRevised | DocumentRemoved | DocumentMovedIn | DocumentMovedOut
 ShareEvent = ShareAdded | ShareRevised | ShareRemoved | ShareMovedIn | ShareMovedOut
-LinkEvent = Application | OtherApplication | CreditApplication | CreditTransfer
+LinkEvent = Application | OtherApplication | CreditApplication | OtherCreditApplication | CreditTransfer
 CustomerEvent = CustomerMapped | CustomerReleased | CustomersMerged
 AccountingEvent = DocumentEvent | ShareEvent | LinkEvent | CustomerEvent
 
@@ -420,7 +439,8 @@ EVENTS: tuple[type, ...] = (
     *(RefundGiven, RefundRevised, RefundVoided, RefundReinstated, RefundDeleted, RefundMovedIn, RefundMovedOut),
     *(PaymentReceived, PaymentRevised, PaymentVoided, PaymentReinstated, PaymentDeleted, PaymentMovedIn),
     *(PaymentMovedOut, PaymentApplied, PaymentUnapplied, PaymentAppliedToOther, PaymentUnappliedFromOther),
-    *(CreditApplied, CreditUnapplied, CreditTransferredIn, CreditTransferInReversed),
+    *(CreditApplied, CreditUnapplied, CreditAppliedToOther, CreditUnappliedFromOther),
+    *(CreditTransferredIn, CreditTransferInReversed),
     *(CreditTransferredOut, CreditTransferOutReversed),
     *(CustomerMapped, CustomerReleased, CustomersMerged),
 )

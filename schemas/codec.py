@@ -12,8 +12,8 @@ import json
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import UTC, date, datetime, timedelta
+from decimal import Context, Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -61,7 +61,7 @@ class SchemaIds:
 
     def __init__(self, contracts: Mapping[int, Contract]) -> None:
         self._by_id = {
-            schema_id: (contract, fastavro.parse_schema(contract.schema, named_schemas={}))
+            schema_id: (contract, fastavro.parse_schema(_physical(contract.schema), named_schemas={}))
             for schema_id, contract in contracts.items()
         }
         self._ids = {(c.subject, c.version): (schema_id, parsed) for schema_id, (c, parsed) in self._by_id.items()}
@@ -246,6 +246,59 @@ def _inner(hint: Any) -> Any:
 
 
 # --- instances <-> plain values ----------------------------------------------------------------------------------
+# fastavro turns logical types into Python values one by one and slowly (half of an event's cost), so it sees the
+# physical types only and the few logical types we use are turned here.
+
+_EXACT = Context(prec=2 * DIGITS_MAX)  # a shift of the decimal point must never round
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+
+
+def _physical(schema: Any) -> Any:
+    """The same schema without its logical types."""
+    if isinstance(schema, list):
+        return [_physical(branch) for branch in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "logicalType" in schema:
+        return schema["type"]
+    return {key: _physical(value) if key in ("type", "fields", "items") else value for key, value in schema.items()}
+
+
+def _decimal_writer(scale: int) -> Builder:
+    def write(value: Decimal) -> bytes:
+        shifted = _EXACT.scaleb(value, scale)
+        unscaled = int(shifted)
+        if unscaled != shifted:
+            raise ValueError(f"{value} has more than {scale} decimal places")
+        return unscaled.to_bytes((unscaled.bit_length() + 8) // 8, "big", signed=True)
+
+    return write
+
+
+def _decimal_reader(scale: int) -> Builder:
+    def read(value: bytes) -> Decimal:
+        return _EXACT.scaleb(Decimal(int.from_bytes(value, "big", signed=True)), -scale)
+
+    return read
+
+
+_write_amount, _read_amount = _decimal_writer(SCALE), _decimal_reader(SCALE)
+_WRITE: dict[Any, Builder] = {
+    date: lambda value: value.toordinal() - _EPOCH_DAY,
+    datetime: lambda value: (value - _EPOCH) // _MICROSECOND,
+    UUID: str,
+    Decimal: _write_amount,
+    ExchangeRate: _decimal_writer(RATE_SCALE),
+}
+_READ: dict[Any, Builder] = {
+    date: lambda value: date.fromordinal(value + _EPOCH_DAY),
+    datetime: lambda value: _EPOCH + value * _MICROSECOND,
+    UUID: UUID,
+    Decimal: _read_amount,
+    ExchangeRate: _decimal_reader(RATE_SCALE),
+}
 
 
 @cache
@@ -261,6 +314,8 @@ def _plain(shape: type) -> Builder:
 
 
 def _plain_value(hint: Any) -> Builder | None:
+    if hint in _WRITE:
+        return _WRITE[hint]
     if _is_optional(hint):
         inner = _plain_value(_inner(hint))
         return None if inner is None else lambda value: None if value is None else inner(value)
@@ -268,7 +323,7 @@ def _plain_value(hint: Any) -> Builder | None:
         item = _plain_value(get_args(hint)[0])
         return list if item is None else lambda values: [item(value) for value in values]
     if hint is Money:
-        return lambda money: {"amount": money.amount, "currency": money.currency}
+        return lambda money: {"amount": _write_amount(money.amount), "currency": money.currency}
     return _plain(hint) if _is_shape(hint) else None
 
 
@@ -284,6 +339,8 @@ def _builder(shape: type) -> Builder:
 
 
 def _build_value(hint: Any) -> Builder | None:
+    if hint in _READ:
+        return _READ[hint]
     if _is_optional(hint):
         inner = _build_value(_inner(hint))
         return None if inner is None else lambda value: None if value is None else inner(value)
@@ -291,7 +348,7 @@ def _build_value(hint: Any) -> Builder | None:
         item = _build_value(get_args(hint)[0])
         return tuple if item is None else lambda values: tuple(item(value) for value in values)
     if hint is Money:
-        return lambda raw: Money(raw["amount"], raw["currency"])
+        return lambda raw: Money(_read_amount(raw["amount"]), raw["currency"])
     return _builder(hint) if _is_shape(hint) else None
 
 
