@@ -1,0 +1,968 @@
+"""One company's books: customers, documents, payments, and the double entry that ties them together.
+
+Reads: bodies as a client sends them, and the moment of each operation (`at`): it has no clock and does no I/O.
+Writes: its own records; every operation answers the list of records it touched and how.
+Guarantees: debits equal credits after every operation; no item is settled for more than it is; for every payment
+TotalAmt + sources = uses + UnappliedAmt; a refused operation changes nothing.
+Source: intuit.md 3.9, 4, 9; measured balances of section 9.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from enum import IntEnum
+from typing import Any
+
+from connectors.simulator import forms
+from connectors.simulator.records import (
+    KIND_OF_LINK,
+    ONE,
+    SALES_FORMS,
+    ZERO,
+    Application,
+    ItemKey,
+    Kind,
+    OpenItem,
+    Posting,
+    Record,
+    Refused,
+    against_rules,
+    bad_reference,
+    missing,
+    money,
+    not_found,
+    plain,
+)
+
+READ_ONLY = frozenset(
+    {"Id", "SyncToken", "MetaData", "domain", "sparse", "status", "TotalAmt", "Balance", "HomeBalance", "HomeTotalAmt"}
+    | {"UnappliedAmt", "RemainingCredit", "LinkedTxn", "CustomField", "BalanceWithJobs", "FullyQualifiedName", "Level"}
+    | {"IsProject", "V4IDPseudonym", "ClientEntityId", "time"}
+)
+DOC_NUMBERED = SALES_FORMS | {Kind.JOURNAL_ENTRY}
+
+
+@dataclass(slots=True)
+class Switches:
+    """What nobody knows for sure about Intuit (UNSURE in intuit.md): each can be set either way."""
+
+    memo_revision_on_apply: bool = True  # applying a memo raises its SyncToken, as it does an invoice's
+    merge_moves_times: bool = True  # a merge gives the moved documents a new LastUpdatedTime
+    merge_announces_documents: bool = False  # ... and a webhook each
+    announce_unapplied_payment: bool = True  # voiding an invoice sends payment.updated
+    announce_balance_changes: bool = False  # a customer whose balance moved sends customer.updated
+    inactive_announced_as: str = "Update"  # or "Delete"
+    inactive_writes_off: bool = True  # making a customer inactive with an open balance makes a credit memo
+    changed_since_inclusive: bool = True  # CDC: >= rather than >
+    payment_family_only: bool = True  # a payment may only link documents of its customer and that customer's jobs
+    false_deletes: bool = False  # CDC reports an updated record as Deleted now and then
+    auto_apply_credits: bool = False  # new invoices eat open credits at once
+
+
+class Mark(IntEnum):
+    """How strongly an operation touches a record; the strongest counts."""
+
+    SEEN = 0  # only what is shown changes (a name): no new revision
+    BALANCE = 1  # LastUpdatedTime moves, SyncToken does not
+    LINKED = 2  # both move: a payment was applied or taken away
+    DIRECT = 3  # somebody wrote this record
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One record that an operation touched."""
+
+    record: Record
+    operation: str  # Create, Update, Void, Delete, Merge
+    mark: Mark
+    before: str | None = None  # the JSON last shown, where it had been shown
+    gone_id: str | None = None  # Merge: the customer that vanished
+
+
+class Effects:
+    """Collects what one operation touches, strongest mark first."""
+
+    def __init__(self) -> None:
+        self.marks: dict[Record, Mark] = {}
+        self.operations: dict[Record, str] = {}
+
+    def mark(self, record: Record, mark: Mark) -> None:
+        """Touch a record; a weaker mark never replaces a stronger one."""
+        found = self.marks.get(record)
+        if found is None or mark > found:
+            self.marks[record] = mark
+
+    def direct(self, record: Record, operation: str) -> None:
+        """Say that the operation wrote this record itself."""
+        self.marks[record] = Mark.DIRECT
+        self.operations[record] = operation
+
+
+class Book:
+    """The books of one company."""
+
+    def __init__(self, home_currency: str = "USD", switches: Switches | None = None) -> None:
+        self.home_currency = home_currency
+        self.switches = switches or Switches()
+        self.field_names: dict[str, str] = {"1": "Reference Number"}  # DefinitionId -> name, at most three
+        self.multicurrency = False
+        self.closed_until: str | None = None  # Preferences.AccountingInfoPrefs.BookCloseDate
+        self.records: dict[Kind, dict[str, Record]] = {kind: {} for kind in Kind}
+        self.gone: dict[tuple[Kind, str], Record] = {}
+        self.items: dict[ItemKey, OpenItem] = {}
+        self.open_items: dict[str, dict[ItemKey, None]] = {}  # customer -> items with something left
+        self.account_totals: dict[str, Decimal] = {}
+        self.receivable: dict[str, Decimal] = {}  # customer -> balance in the customer's currency
+        self.children: dict[str, dict[str, None]] = {}
+        self.documents_of: dict[str, dict[Record, None]] = {}
+        self._names: dict[str, str] = {}
+        self._in_deposit: dict[str, list[str]] = {}
+        self._doc_numbers: dict[tuple[Kind, str], int] = {}
+        self.next_ids = {"customer": 1, "transaction": 1001, "document": 1001}
+
+    # ---- reading -------------------------------------------------------------------------------------------------
+
+    def get(self, kind: Kind, record_id: str) -> Record:
+        """The record as it is now. Raises Refused(610) where it is deleted or never was."""
+        record = self.records[kind].get(record_id)
+        if record is None:
+            raise not_found()
+        return record
+
+    def customer(self, customer_id: str) -> Record:
+        """A customer by id; raises Refused(610) where there is none."""
+        return self.get(Kind.CUSTOMER, customer_id)
+
+    def open_amount(self, record: Record) -> Decimal:
+        """What is still open of an invoice, or unused of a memo; nothing for other documents."""
+        item = self.items.get(ItemKey(record.kind, record.id))
+        return item.remaining if item else ZERO
+
+    def links_of(self, record: Record) -> list[str]:
+        """Ids of the payments that touch a document, newest first."""
+        item = self.items.get(ItemKey(record.kind, record.id))
+        return sorted(item.links, key=int, reverse=True) if item else []
+
+    def balance(self, customer_id: str) -> Decimal:
+        """The customer's own balance, from the general ledger; may be negative."""
+        return self.receivable.get(customer_id, ZERO)
+
+    def balance_with_jobs(self, customer_id: str) -> Decimal:
+        """The customer's balance and those of everything below it."""
+        below = (self.balance_with_jobs(child) for child in self.children.get(customer_id, ()))
+        return self.balance(customer_id) + sum(below, ZERO)
+
+    def ancestors(self, customer_id: str) -> Iterator[Record]:
+        """Parents of a customer, nearest first."""
+        current = self.records[Kind.CUSTOMER].get(customer_id)
+        while current is not None and (parent := current.fields.get("ParentRef")):
+            current = self.records[Kind.CUSTOMER].get(parent["value"])
+            if current is not None:
+                yield current
+
+    def is_within(self, customer_id: str, family: str) -> bool:
+        """Whether a customer is `family` itself or one of its jobs, at any depth."""
+        return customer_id == family or any(record.id == family for record in self.ancestors(customer_id))
+
+    def shown_name(self, customer: Record) -> str:
+        """DisplayName as QuickBooks shows it: an inactive one carries a suffix."""
+        name = str(customer.fields["DisplayName"])
+        return name if customer.fields["Active"] else name + " (deleted)"
+
+    # ---- writing -------------------------------------------------------------------------------------------------
+
+    def create(self, kind: Kind, body: dict[str, Any], at: datetime) -> list[Change]:
+        """Make a record from a body as a client sends it. Raises Refused."""
+        return self._create(kind, body, at, Effects())
+
+    def update(self, kind: Kind, body: dict[str, Any], at: datetime) -> list[Change]:
+        """Change a record: given fields only where the body says `sparse`, else all. Raises Refused."""
+        record = self._current(kind, body)
+        if kind is Kind.CUSTOMER:
+            return self._update_customer(record, body, at)
+        fields = _merged(record.fields, body, sparse=bool(body.get("sparse")))
+        if kind is Kind.PAYMENT and body.get("sparse") and "Line" not in body:
+            fields["Line"] = record.applications
+        self._check_open_period(record.fields, fields)
+        effects = Effects()
+        draft = self._draft(record, fields, body)
+        effects.direct(record, "Update")
+        self._replace(record, draft, effects)
+        return self._commit(effects, at)
+
+    def void(self, kind: Kind, body: dict[str, Any], at: datetime) -> list[Change]:
+        """Zero a document's amounts and take its links away; it stays readable. Raises Refused."""
+        record = self._current(kind, body)
+        if kind is Kind.CUSTOMER or kind not in (SALES_FORMS | {Kind.PAYMENT}):
+            raise against_rules(f"Business Validation Error: a {kind} cannot be voided.")
+        self._check_open_period(record.fields)
+        effects = Effects()
+        effects.direct(record, "Void")
+        if not record.voided:
+            note = record.fields.get("PrivateNote")
+            record.fields["PrivateNote"] = f"Voided - {note}" if note else "Voided"
+        self._unlink(record, effects)
+        _zero(record)
+        self._repost(record, effects)
+        return self._commit(effects, at)
+
+    def delete(self, kind: Kind, body: dict[str, Any], at: datetime) -> list[Change]:
+        """Remove a transaction for good; customers cannot be. Raises Refused."""
+        record = self._current(kind, body)
+        if kind is Kind.CUSTOMER:
+            raise Refused("500", "Unsupported Operation", "Operation delete is not supported.")
+        self._check_open_period(record.fields)
+        effects = Effects()
+        effects.direct(record, "Delete")
+        self._unlink(record, effects)
+        if kind is Kind.DEPOSIT:
+            self._mark_deposited(record, [], effects)
+        _zero(record)
+        record.deleted = True
+        self._repost(record, effects)
+        self._forget(record)
+        return self._commit(effects, at)
+
+    def merge(self, kept_id: str, gone_id: str, at: datetime) -> list[Change]:
+        """Move everything of one customer to another and make it inactive, for good. Raises Refused."""
+        kept, gone = self.customer(kept_id), self.customer(gone_id)
+        self._check_merge(kept, gone)
+        effects = Effects()
+        mark = Mark.BALANCE if self.switches.merge_moves_times else Mark.SEEN
+        moved = list(self.documents_of.get(gone_id, ()))
+        for record in moved:
+            self._move(record, gone_id, kept_id)
+            effects.mark(record, mark)
+        payments = {record.id for record in moved if record.kind is Kind.PAYMENT}
+        for record in moved:
+            if record.kind is not Kind.PAYMENT:
+                payments |= self._payments_of(record)
+                self._repost(record, effects)
+        self._settle(payments, effects)
+        gone.fields["Active"] = False
+        effects.direct(gone, "Update")
+        effects.direct(kept, "Merge")
+        return self._commit(effects, at, gone_id=gone_id)
+
+    def restore(self, records: Iterable[Record]) -> None:
+        """Take records as they were kept, in any order, and work out everything that follows from them."""
+        ordered = sorted(records, key=lambda record: (record.kind is Kind.PAYMENT, int(record.id)))
+        for record in ordered:
+            self._remember(record)
+        effects = Effects()
+        for record in ordered:
+            if not record.deleted and record.kind is not Kind.CUSTOMER:
+                for line in record.applications:
+                    self._link(record.id, line)
+                self._repost(record, effects)
+
+    # ---- customers -----------------------------------------------------------------------------------------------
+
+    def _update_customer(self, record: Record, body: dict[str, Any], at: datetime) -> list[Change]:
+        fields = _merged(record.fields, body, sparse=bool(body.get("sparse")))
+        fields["CurrencyRef"] = record.fields["CurrencyRef"]
+        fields = self._customer_fields(fields, record.id)
+        was_active = record.fields["Active"]
+        effects = Effects()
+        self._rename(record, fields)
+        record.fields = fields
+        operation = "Update"
+        if was_active and not fields["Active"]:
+            operation = self.switches.inactive_announced_as
+            self._write_off(record, at, effects)
+        effects.direct(record, operation)
+        self._show_again(record.id, effects)
+        return self._commit(effects, at)
+
+    def _customer_fields(self, raw: dict[str, Any], own_id: str | None) -> dict[str, Any]:
+        fields = dict(raw)
+        names = [str(fields[key]) for key in ("GivenName", "FamilyName") if fields.get(key)]
+        fields.setdefault("DisplayName", " ".join(names) or fields.get("CompanyName"))
+        if not fields["DisplayName"]:
+            raise missing("DisplayName")
+        holder = self._names.get(str(fields["DisplayName"]).lower())
+        if holder is not None and holder != own_id:
+            raise Refused("6240", "Duplicate Name Exists Error", f"The name supplied already exists. : Id={holder}")
+        fields.setdefault("Active", True)
+        fields["Job"] = self._checked_parent(fields, own_id)
+        fields.setdefault("BillWithParent", False)
+        fields.setdefault("Taxable", False)
+        fields.setdefault("PreferredDeliveryMethod", "None")
+        fields["CurrencyRef"] = self._checked_currency(fields.get("CurrencyRef"))
+        return fields
+
+    def _checked_parent(self, fields: dict[str, Any], own_id: str | None) -> bool:
+        parent = fields.get("ParentRef")
+        if not parent or not fields.get("Job", True):
+            fields.pop("ParentRef", None)
+            return False
+        found = self.records[Kind.CUSTOMER].get(str(parent.get("value")))
+        if found is None:
+            raise bad_reference(f"Names element id {parent.get('value')} not found", "ParentRef")
+        if own_id is not None and self.is_within(found.id, own_id):
+            raise against_rules("Business Validation Error: a customer cannot be its own parent.")
+        if len(list(self.ancestors(found.id))) >= 4:
+            raise against_rules("Business Validation Error: sub-customers may be five levels deep at most.")
+        fields["ParentRef"] = {"value": found.id}
+        return True
+
+    def _checked_currency(self, given: dict[str, Any] | None) -> dict[str, Any]:
+        code = str((given or {}).get("value", self.home_currency))
+        if code != self.home_currency and not self.multicurrency:
+            raise against_rules("Business Validation Error: Multi currency should be enabled to perform this operation.")
+        return {"value": code, "name": CURRENCIES.get(code, code)}
+
+    def _rename(self, record: Record, fields: dict[str, Any]) -> None:
+        if self._names.get(str(record.fields["DisplayName"]).lower()) == record.id:
+            del self._names[str(record.fields["DisplayName"]).lower()]
+        self._names[str(fields["DisplayName"]).lower()] = record.id
+        old, new = record.fields.get("ParentRef"), fields.get("ParentRef")
+        if old != new:
+            self.children.get((old or {}).get("value", ""), {}).pop(record.id, None)
+            if new:
+                self.children.setdefault(new["value"], {})[record.id] = None
+
+    def _show_again(self, customer_id: str, effects: Effects) -> None:
+        """Names are shown inside documents and below jobs: what is shown changes, the revisions do not."""
+        for record in self.documents_of.get(customer_id, ()):
+            effects.mark(record, Mark.SEEN)
+        for parent in self.ancestors(customer_id):
+            effects.mark(parent, Mark.SEEN)
+        for child in self.children.get(customer_id, ()):
+            effects.mark(self.customer(child), Mark.SEEN)
+            self._show_again(child, effects)
+
+    def _write_off(self, customer: Record, at: datetime, effects: Effects) -> None:
+        balance = self.balance(customer.id)
+        if balance <= 0 or not self.switches.inactive_writes_off:
+            return
+        line = {"Amount": balance, "DetailType": "SalesItemLineDetail", "SalesItemLineDetail": {"ItemRef": {"value": "1"}}}
+        body = {"CustomerRef": {"value": customer.id}, "Line": [line], "TxnDate": at.date().isoformat()}
+        customer.fields["Active"] = True  # a document needs an active customer; this one is the last
+        try:
+            self._add(Kind.CREDIT_MEMO, body | {"PrivateNote": "Created by QB Online to adjust balance for deletion"}, at, effects)
+        finally:
+            customer.fields["Active"] = False
+
+    def _check_merge(self, kept: Record, gone: Record) -> None:
+        if kept is gone:
+            raise against_rules("Business Validation Error: a customer cannot be merged with itself.")
+        if self.children.get(kept.id) or self.children.get(gone.id):
+            raise against_rules("Business Validation Error: a customer with sub-customers or projects cannot be merged.")
+        if kept.fields["CurrencyRef"]["value"] != gone.fields["CurrencyRef"]["value"]:
+            raise against_rules("Business Validation Error: customers with different currencies cannot be merged.")
+
+    def _move(self, record: Record, gone_id: str, kept_id: str) -> None:
+        for reference in forms.customer_references(record.fields):
+            if reference["value"] == gone_id:
+                reference["value"] = kept_id
+        self.documents_of.get(gone_id, {}).pop(record, None)
+        self.documents_of.setdefault(kept_id, {})[record] = None
+
+    # ---- documents and payments ----------------------------------------------------------------------------------
+
+    def _create(self, kind: Kind, body: dict[str, Any], at: datetime, effects: Effects) -> list[Change]:
+        record = self._add(kind, body, at, effects)
+        if kind is Kind.INVOICE and self.switches.auto_apply_credits:
+            self._apply_credits(record, at, effects)
+        return self._commit(effects, at)
+
+    def _add(self, kind: Kind, body: dict[str, Any], at: datetime, effects: Effects) -> Record:
+        fields = {key: value for key, value in copy.deepcopy(body).items() if key not in READ_ONLY}
+        if kind is Kind.PAYMENT and body.get("TotalAmt") is not None:
+            fields["TotalAmt"] = money(body["TotalAmt"])
+        if kind is not Kind.CUSTOMER:
+            fields.setdefault("TxnDate", at.date().isoformat())
+            self._check_open_period(fields)
+        blank = Record(kind, "", {}, created_at=at, updated_at=at)
+        draft = self._draft(blank, self._customer_fields(fields, None) if kind is Kind.CUSTOMER else fields, body)
+        record = blank
+        record.id = self._take_id("customer" if kind is Kind.CUSTOMER else "transaction")
+        if kind in DOC_NUMBERED:
+            draft.fields.setdefault("DocNumber", self._next_document_number(kind))
+        effects.direct(record, "Create")
+        self._adopt(record, draft)
+        self._remember(record)
+        if kind is Kind.CUSTOMER:
+            self._show_again(record.id, effects)
+            return record
+        self._relink(record, draft.applications, effects)
+        self._after_change(record, effects)
+        return record
+
+    def _draft(self, record: Record, fields: dict[str, Any], body: dict[str, Any]) -> Record:
+        """What the record would become, fully checked, before anything is changed."""
+        draft = Record(record.kind, record.id, fields, record.created_at, record.updated_at)
+        draft.custom = self._custom_fields(record, body)
+        draft.intended_project = record.intended_project
+        if record.kind is Kind.CUSTOMER:
+            return draft
+        self._check_customer(fields, record)
+        _check_date(fields)
+        self._check_doc_number(draft, record)
+        fields["CurrencyRef"] = self._document_currency(draft)
+        if self.multicurrency and fields["CurrencyRef"]["value"] != self.home_currency:
+            fields["ExchangeRate"] = plain(fields.get("ExchangeRate", 1))
+        else:
+            fields.pop("ExchangeRate", None)
+        self._figure(draft, record)
+        draft.voided = record.voided and not draft.total
+        return draft
+
+    def _figure(self, draft: Record, record: Record) -> None:
+        fields = draft.fields
+        if draft.kind in SALES_FORMS:
+            figures = forms.sales_figures(fields)
+            fields["Line"], fields["TxnTaxDetail"], draft.total = figures.lines, figures.tax_detail, figures.total
+            if "Deposit" in fields:
+                fields["Deposit"] = self._checked_deposit(fields["Deposit"], draft.total)
+        elif draft.kind is Kind.PAYMENT:
+            draft.total = money(fields.get("TotalAmt", 0))
+            draft.applications = self._applications(record, fields)
+            draft.unapplied = self._equation(draft)
+            self._check_equation(draft)
+        elif draft.kind is Kind.JOURNAL_ENTRY:
+            draft.total = forms.journal_total(fields)
+        else:
+            draft.total = forms.cash_total(fields)
+            for payment_id in _deposited(draft):
+                self.get(Kind.PAYMENT, payment_id)
+        if draft.kind is not Kind.PAYMENT:
+            forms.postings(draft)  # refuses what cannot be posted, before anything is changed
+
+    def _checked_deposit(self, value: Any, total: Decimal) -> Decimal:
+        deposit = money(value)
+        if deposit < 0 or deposit > total:
+            raise against_rules("Business Validation Error: the deposit cannot be more than the total.")
+        return deposit
+
+    def _custom_fields(self, record: Record, body: dict[str, Any]) -> dict[str, str]:
+        """Values by definition; what no definition knows is dropped without a word (intuit.md 5)."""
+        if record.kind not in SALES_FORMS:
+            return {}
+        if "CustomField" not in body:
+            return dict(record.custom) if body.get("sparse") else {}
+        found = dict(record.custom) if body.get("sparse") else {}
+        for entry in body["CustomField"]:
+            definition = str(entry.get("DefinitionId", ""))
+            if definition not in self.field_names:
+                continue
+            value = str(entry.get("StringValue") or "")
+            if len(value) > 31:
+                raise Refused("2050", "String length is either shorter or longer than supported by specification", f"Max allowed length is 31. Supplied value:{value}", "CustomField")
+            found[definition] = value
+        return {key: value for key, value in found.items() if value}
+
+    def _check_customer(self, fields: dict[str, Any], record: Record) -> None:
+        reference = fields.get("CustomerRef")
+        if not reference:
+            if record.kind in (Kind.INVOICE, Kind.CREDIT_MEMO, Kind.PAYMENT):
+                raise missing("CustomerRef")
+            return
+        found = self.records[Kind.CUSTOMER].get(str(reference.get("value")))
+        if found is None:
+            raise bad_reference(f"Names element id {reference.get('value')} not found", "CustomerRef")
+        if not found.fields["Active"] and record.customer_id != found.id:
+            raise not_found(found.fields["DisplayName"])
+        fields["CustomerRef"] = {"value": found.id}
+
+    def _document_currency(self, draft: Record) -> dict[str, Any]:
+        if draft.customer_id:
+            return dict(self.customer(draft.customer_id).fields["CurrencyRef"])
+        return self._checked_currency(draft.fields.get("CurrencyRef"))
+
+    def _check_doc_number(self, draft: Record, record: Record) -> None:
+        number = draft.fields.get("DocNumber")
+        if not number or number == record.fields.get("DocNumber") or draft.kind not in DOC_NUMBERED:
+            return
+        if len(str(number)) > 21:
+            raise Refused("2050", "String length is either shorter or longer than supported by specification", "Max allowed length is 21.", "DocNumber")
+        if self._doc_numbers.get((draft.kind, str(number))):
+            raise Refused("6140", "Duplicate Document Number Error", f"Duplicate Document Number Error : You must specify a different number. This number has already been used. DocNumber={number}")
+
+    def _check_open_period(self, *versions: dict[str, Any]) -> None:
+        for fields in versions:
+            if self.closed_until and str(fields.get("TxnDate", "9999")) <= self.closed_until:
+                raise Refused("6210", "Account Period Closed, Cannot Update Through Services Error", f"The account period has closed and the account books cannot be updated through the QBO Services API. Please use the QBO website to make these changes. Closed until {self.closed_until}")
+
+    def _replace(self, record: Record, draft: Record, effects: Effects) -> None:
+        self._uncount_number(record)
+        self._unindex_document(record)
+        self._adopt(record, draft)
+        self._count_number(record)
+        self._index_document(record)
+        self._relink(record, draft.applications, effects)
+        self._after_change(record, effects)
+
+    def _adopt(self, record: Record, draft: Record) -> None:
+        record.fields, record.custom, record.total = draft.fields, draft.custom, draft.total
+        record.voided = draft.voided
+
+    # ---- payments: links -----------------------------------------------------------------------------------------
+
+    def _applications(self, record: Record, fields: dict[str, Any]) -> list[Application]:
+        """The payment's lines, checked against what is open now."""
+        if "TotalAmt" not in fields:
+            raise missing("TotalAmt")
+        own = {line.item: line for line in record.applications}
+        found: list[Application] = []
+        for line in fields.pop("Line", None) or []:
+            if isinstance(line, Application):
+                found.append(copy.copy(line))
+                continue
+            found.extend(self._read_line(line, own))
+        if len({line.item for line in found}) != len(found):
+            raise against_rules("Business Validation Error: a transaction may be linked only once in one payment.")
+        self._check_open(found, own, fields)
+        return found
+
+    def _read_line(self, line: dict[str, Any], own: dict[ItemKey, Application]) -> Iterator[Application]:
+        amount = money(line.get("Amount", 0))
+        for link in line.get("LinkedTxn") or []:
+            txn_type = str(link.get("TxnType"))
+            if txn_type not in KIND_OF_LINK:
+                raise bad_reference(f"TxnType {txn_type} cannot be linked", "Line.LinkedTxn")
+            item = self._find_item(KIND_OF_LINK[txn_type], str(link.get("TxnId")), link.get("TxnLineId"))
+            before = own[item.key].open_before if item.key in own else item.remaining
+            if amount:
+                yield Application(item.key, txn_type, amount, before)
+
+    def _find_item(self, kind: Kind, txn_id: str, line_id: str | None) -> OpenItem:
+        exact = self.items.get(ItemKey(kind, txn_id, str(line_id or "")))
+        if exact is not None:
+            return exact
+        record = self.records[kind].get(txn_id)
+        lines = [p.item for p in record.postings if p.item is not None] if record else []
+        for line in lines:
+            if line_id is None and (item := self.items.get(ItemKey(kind, txn_id, line))):
+                return item
+        raise not_found(f"{kind} {txn_id}")
+
+    def _check_open(self, lines: list[Application], own: dict[ItemKey, Application], fields: dict[str, Any]) -> None:
+        payer = str(fields["CustomerRef"]["value"])
+        for line in lines:
+            item = self.items.get(line.item)
+            if item is None:
+                raise not_found(f"{line.item.kind} {line.item.id}")
+            kept = own[line.item].amount if line.item in own else ZERO
+            if line.amount < 0 or line.amount > item.remaining + kept:
+                raise against_rules("Business Validation Error: You can't apply more than the open balance of the transaction.")
+            if self.switches.payment_family_only and not self.is_within(item.customer, payer):
+                raise against_rules("Business Validation Error: the linked transaction belongs to another customer.")
+
+    def _equation(self, payment: Record) -> Decimal:
+        """UnappliedAmt = TotalAmt + sources - uses."""
+        left = payment.total
+        for line in payment.applications:
+            left += line.amount if self.items[line.item].is_credit else -line.amount
+        return left
+
+    def _check_equation(self, draft: Record) -> None:
+        if draft.total < 0:
+            raise against_rules("Business Validation Error: Transaction amount must be 0 or greater.")
+        if draft.unapplied < 0:
+            raise against_rules("Business Validation Error: The amount applied is more than the amount received.")
+        if draft.unapplied > draft.total:
+            raise against_rules("Business Validation Error: more credit is used than there is to pay.")
+
+    def _relink(self, payment: Record, wanted: list[Application], effects: Effects) -> None:
+        """Replace the lines of a payment; documents whose share changed are touched."""
+        if payment.kind is not Kind.PAYMENT:
+            return
+        before = {line.item: line.amount for line in payment.applications}
+        after = {line.item: line.amount for line in wanted}
+        for line in payment.applications:
+            self._drop_link(line.item, payment.id)
+        payment.applications = wanted
+        for line in wanted:
+            self._link(payment.id, line)
+        for key in {**before, **after}:
+            if before.get(key) != after.get(key):
+                self._touch_item(key, effects)
+
+    def _link(self, payment_id: str, line: Application) -> None:
+        item = self.items[line.item]
+        item.links[payment_id] = line.amount
+        item.applied += line.amount
+        self._index_open(item)
+
+    def _drop_link(self, key: ItemKey, payment_id: str) -> None:
+        item = self.items.get(key)
+        if item is not None and payment_id in item.links:
+            item.applied -= item.links.pop(payment_id)
+            self._index_open(item)
+
+    def _touch_item(self, key: ItemKey, effects: Effects) -> None:
+        record = self.records[key.kind].get(key.id)
+        if record is None:
+            return
+        raised = key.kind is not Kind.CREDIT_MEMO or self.switches.memo_revision_on_apply
+        effects.mark(record, Mark.LINKED if raised else Mark.BALANCE)
+        item = self.items.get(key)
+        if item is not None and item.rate != ONE:  # a foreign item's last cent may move to another payment
+            for payment_id in item.links:
+                self._repost(self.records[Kind.PAYMENT][payment_id], effects)
+
+    def _unlink(self, record: Record, effects: Effects) -> None:
+        """Take away every application that a document or payment takes part in."""
+        if record.kind is Kind.PAYMENT:
+            self._relink(record, [], effects)
+            return
+        for key in self._item_keys(record):
+            for payment_id in list(self.items[key].links):
+                self._cut(self.records[Kind.PAYMENT][payment_id], key, ZERO, effects)
+
+    def _item_keys(self, record: Record) -> list[ItemKey]:
+        keys = [ItemKey(record.kind, record.id, posting.item) for posting in record.postings if posting.item is not None]
+        return [key for key in keys if key in self.items]
+
+    def _cut(self, payment: Record, key: ItemKey, to: Decimal, effects: Effects) -> None:
+        """Lower one line of a payment to `to` and bring the payment's equation back into order."""
+        lines = []
+        for line in payment.applications:
+            shorter = copy.copy(line)
+            if line.item == key:
+                shorter.amount = to
+            lines.append(shorter)
+        self._trim(payment, lines)
+        self._relink(payment, [line for line in lines if line.amount], effects)
+        effects.mark(payment, Mark.LINKED)
+        self._repost(payment, effects)
+
+    def _trim(self, payment: Record, lines: list[Application]) -> None:
+        """Give back uses that nothing covers any more, or credits that nothing uses, last line first."""
+        left = payment.total
+        for line in lines:
+            left += line.amount if self.items[line.item].is_credit else -line.amount
+        for line in reversed(lines):
+            is_source = self.items[line.item].is_credit
+            if left < 0 and not is_source:
+                given_back = min(line.amount, -left)
+                line.amount -= given_back
+                left += given_back
+            elif left > payment.total and is_source:
+                given_back = min(line.amount, left - payment.total)
+                line.amount -= given_back
+                left -= given_back
+
+    def _after_change(self, record: Record, effects: Effects) -> None:
+        """Post a changed record again; what no longer fits its links is given back to the payments."""
+        if record.kind is Kind.PAYMENT:
+            self._leave_family(record, effects)
+            self._repost(record, effects)
+            return
+        if record.kind is Kind.DEPOSIT:
+            self._mark_deposited(record, _deposited(record), effects)
+        self._unlink_turned(record, effects)
+        linked = self._payments_of(record)
+        self._repost(record, effects)
+        self._settle(linked, effects)
+        for key in self._item_keys(record):
+            self._fit(key, effects)
+
+    def _unlink_turned(self, record: Record, effects: Effects) -> None:
+        """What is worth nothing any more, or turned from charge to credit, cannot stay linked."""
+        after = {entry.item: entry.amount for entry in self._entries(record) if entry.item is not None}
+        for key in self._item_keys(record):
+            item = self.items[key]
+            if item.original * after.get(key.line, ZERO) <= 0:
+                for payment_id in list(item.links):
+                    self._cut(self.records[Kind.PAYMENT][payment_id], key, ZERO, effects)
+
+    def _payments_of(self, record: Record) -> set[str]:
+        return {payment_id for key in self._item_keys(record) for payment_id in self.items[key].links}
+
+    def _settle(self, payment_ids: set[str], effects: Effects) -> None:
+        for payment_id in sorted(payment_ids, key=int):
+            payment = self.records[Kind.PAYMENT][payment_id]
+            self._leave_family(payment, effects)
+            self._repost(payment, effects)
+
+    def _leave_family(self, payment: Record, effects: Effects) -> None:
+        """A link to a document that went to another customer is taken away."""
+        payer = str(payment.customer_id)
+        for line in list(payment.applications):
+            item = self.items.get(line.item)
+            outside = item is not None and self.switches.payment_family_only and not self.is_within(item.customer, payer)
+            if outside:
+                self._cut(payment, line.item, ZERO, effects)
+
+    def _fit(self, key: ItemKey, effects: Effects) -> None:
+        """Where an item is now worth less than was applied to it, the latest payments get the rest back."""
+        item = self.items[key]
+        for payment_id in sorted(item.links, key=int, reverse=True):
+            over = item.applied - abs(item.original)
+            if over <= 0:
+                return
+            share = item.links[payment_id]
+            self._cut(self.records[Kind.PAYMENT][payment_id], key, max(share - over, ZERO), effects)
+
+    def _mark_deposited(self, deposit: Record, payment_ids: list[str], effects: Effects) -> None:
+        for payment_id in self._in_deposit.get(deposit.id, []):
+            payment = self.records[Kind.PAYMENT].get(payment_id)
+            if payment is not None and payment_id not in payment_ids:
+                payment.deposit_id = None
+                effects.mark(payment, Mark.BALANCE)
+        for payment_id in payment_ids:
+            payment = self.get(Kind.PAYMENT, payment_id)
+            if payment.deposit_id != deposit.id:
+                payment.deposit_id = deposit.id
+                effects.mark(payment, Mark.BALANCE)
+        self._in_deposit[deposit.id] = payment_ids
+
+    def _apply_credits(self, invoice: Record, at: datetime, effects: Effects) -> None:
+        """What QuickBooks does by itself where a company asked for it: a zero payment links the oldest credits."""
+        wanted, lines = self.open_amount(invoice), []
+        for key in list(self.open_items.get(str(invoice.customer_id), ())):
+            item = self.items[key]
+            if item.is_credit and key.kind is Kind.CREDIT_MEMO and wanted > 0:
+                used = min(wanted, item.remaining)
+                lines.append({"Amount": used, "LinkedTxn": [{"TxnId": key.id, "TxnType": "CreditMemo"}]})
+                wanted -= used
+        if not lines:
+            return
+        paid = sum((line["Amount"] for line in lines), ZERO)
+        lines.insert(0, {"Amount": paid, "LinkedTxn": [{"TxnId": invoice.id, "TxnType": "Invoice"}]})
+        self._add(Kind.PAYMENT, credit_link(str(invoice.customer_id), lines, str(invoice.fields["TxnDate"])), at, effects)
+
+    # ---- the general ledger --------------------------------------------------------------------------------------
+
+    def _repost(self, record: Record, effects: Effects) -> None:
+        """Take a record's entries out of the ledger and put in those it should have now."""
+        before = record.postings
+        if record.kind is Kind.PAYMENT:
+            record.unapplied = self._equation(record)
+        after = () if record.deleted else self._entries(record)
+        if before == after and record.kind is not Kind.PAYMENT:
+            self._set_items(record, before, after)
+            return
+        moved: dict[str, Decimal] = {}
+        for sign, entries in ((-1, before), (1, after)):
+            for entry in entries:
+                self.account_totals[entry.account] = self.account_totals.get(entry.account, ZERO) + sign * entry.home
+                if entry.customer is not None:
+                    moved[entry.customer] = moved.get(entry.customer, ZERO) + sign * entry.amount
+        record.postings = after
+        self._set_items(record, before, after)
+        for customer_id, amount in moved.items():
+            self._move_balance(customer_id, amount, effects)
+
+    def _entries(self, record: Record) -> tuple[Posting, ...]:
+        return self._payment_entries(record) if record.kind is Kind.PAYMENT else forms.postings(record)
+
+    def _payment_entries(self, payment: Record) -> tuple[Posting, ...]:
+        """Each line settles the customer of the document it links; the rest is credit of the payer."""
+        if payment.voided:
+            return ()
+        bank = str((payment.fields.get("DepositToAccountRef") or {}).get("value", forms.UNDEPOSITED))
+        entries = [Posting(bank, payment.total, money(payment.total * payment.rate))]
+        for line in payment.applications:
+            item = self.items[line.item]
+            sign = 1 if item.is_credit else -1
+            entries.append(Posting(forms.RECEIVABLE, sign * line.amount, sign * _relief(item, payment.id), item.customer))
+        unapplied_home = money(payment.unapplied * payment.rate)
+        entries.append(Posting(forms.RECEIVABLE, -payment.unapplied, -unapplied_home, payment.customer_id))
+        gained = sum((entry.home for entry in entries), ZERO)
+        if gained:
+            entries.append(Posting(forms.EXCHANGE, ZERO, -gained))
+        return tuple(entry for entry in entries if entry.amount or entry.home)
+
+    def _set_items(self, record: Record, before: tuple[Posting, ...], after: tuple[Posting, ...]) -> None:
+        kept = set()
+        for entry in after:
+            if entry.item is not None and entry.customer is not None:
+                kept.add(self._set_item(ItemKey(record.kind, record.id, entry.item), entry, record.rate))
+        if not record.deleted and record.kind in (Kind.INVOICE, Kind.CREDIT_MEMO) and not kept:
+            nothing = Posting(forms.RECEIVABLE, ZERO, ZERO, record.customer_id, "")
+            kept.add(self._set_item(ItemKey(record.kind, record.id), nothing, record.rate))
+        gone = {ItemKey(record.kind, record.id, entry.item) for entry in before if entry.item is not None}
+        if record.deleted:
+            gone.add(ItemKey(record.kind, record.id))
+        for key in gone - kept:
+            item = self.items.pop(key, None)
+            if item is not None:
+                self.open_items.get(item.customer, {}).pop(key, None)
+
+    def _set_item(self, key: ItemKey, entry: Posting, rate: Decimal) -> ItemKey:
+        item = self.items.get(key)
+        if item is None:
+            item = self.items[key] = OpenItem(key, str(entry.customer), entry.amount, rate)
+        else:
+            self.open_items.get(item.customer, {}).pop(key, None)
+            item.customer, item.original, item.rate = str(entry.customer), entry.amount, rate
+        self._index_open(item)
+        return key
+
+    def _index_open(self, item: OpenItem) -> None:
+        found = self.open_items.setdefault(item.customer, {})
+        if item.remaining > 0:
+            found[item.key] = None
+        else:
+            found.pop(item.key, None)
+
+    def _move_balance(self, customer_id: str, amount: Decimal, effects: Effects) -> None:
+        if not amount:
+            return
+        self.receivable[customer_id] = self.receivable.get(customer_id, ZERO) + amount
+        customer = self.records[Kind.CUSTOMER].get(customer_id)
+        if customer is not None:
+            effects.mark(customer, Mark.BALANCE)
+        for parent in self.ancestors(customer_id):
+            effects.mark(parent, Mark.SEEN)
+
+    # ---- bookkeeping of the book itself --------------------------------------------------------------------------
+
+    def _current(self, kind: Kind, body: dict[str, Any]) -> Record:
+        """The record a write means, if the writer has seen its latest revision."""
+        if body.get("Id") is None:
+            raise missing("Id")
+        if not str(body["Id"]).isdigit():
+            raise Refused("2030", "Invalid ID", f"Id should be a valid number. Supplied value:{body['Id']}", "Id")
+        record = self.get(kind, str(body["Id"]))
+        if body.get("SyncToken") is None:
+            raise missing("SyncToken")
+        if str(body["SyncToken"]) != str(record.sync_token):
+            raise Refused(
+                "5010",
+                "Stale Object Error",
+                "Stale Object Error : You and Sam Bookkeeper were working on this at the same time. "
+                "Sam Bookkeeper finished before you did, so your work was not saved.",
+                "",
+            )
+        return record
+
+    def _commit(self, effects: Effects, at: datetime, gone_id: str | None = None) -> list[Change]:
+        """Give every touched record its new revision; strongest marks first, in the order they were touched."""
+        changes = []
+        moment = at.replace(microsecond=0)
+        for record, mark in sorted(effects.marks.items(), key=lambda entry: -entry[1]):
+            operation = effects.operations.get(record, "Update")
+            before, record.rendered = record.rendered, None
+            if mark >= Mark.BALANCE:
+                record.updated_at = moment
+            if mark >= Mark.LINKED and operation != "Create":
+                record.sync_token += 1
+            if operation == "Create":
+                record.created_at, record.sync_token = moment, 0
+            changes.append(Change(record, operation, mark, before, gone_id if operation == "Merge" else None))
+        return changes
+
+    def _remember(self, record: Record) -> None:
+        if record.deleted:
+            self.gone[record.kind, record.id] = record
+        else:
+            self.records[record.kind][record.id] = record
+        counter = "customer" if record.kind is Kind.CUSTOMER else "transaction"
+        self.next_ids[counter] = max(self.next_ids[counter], int(record.id) + 1)
+        if record.kind is Kind.CUSTOMER:
+            self._names.setdefault(str(record.fields["DisplayName"]).lower(), record.id)
+            if parent := record.fields.get("ParentRef"):
+                self.children.setdefault(parent["value"], {})[record.id] = None
+            return
+        if not record.deleted:
+            self._count_number(record)
+            self._index_document(record)
+        if record.kind is Kind.DEPOSIT:
+            self._in_deposit[record.id] = _deposited(record)
+
+    def _forget(self, record: Record) -> None:
+        del self.records[record.kind][record.id]
+        self.gone[record.kind, record.id] = record
+        self._unindex_document(record)
+        self._uncount_number(record)
+
+    def _index_document(self, record: Record) -> None:
+        for reference in forms.customer_references(record.fields):
+            self.documents_of.setdefault(reference["value"], {})[record] = None
+
+    def _unindex_document(self, record: Record) -> None:
+        for reference in forms.customer_references(record.fields):
+            self.documents_of.get(reference["value"], {}).pop(record, None)
+
+    def _count_number(self, record: Record) -> None:
+        if number := record.fields.get("DocNumber"):
+            key = (record.kind, str(number))
+            self._doc_numbers[key] = self._doc_numbers.get(key, 0) + 1
+            if str(number).isdigit() and len(str(number)) < 10:
+                self.next_ids["document"] = max(self.next_ids["document"], int(number) + 1)
+
+    def _uncount_number(self, record: Record) -> None:
+        key = (record.kind, str(record.fields.get("DocNumber")))
+        if self._doc_numbers.get(key, 0) > 0:
+            self._doc_numbers[key] -= 1
+
+    def _next_document_number(self, kind: Kind) -> str:
+        found = self.next_ids["document"]
+        self.next_ids["document"] += 1
+        return str(found)
+
+    def _take_id(self, counter: str) -> str:
+        found = self.next_ids[counter]
+        self.next_ids[counter] += 1
+        return str(found)
+
+
+def credit_link(customer_id: str, lines: list[dict[str, Any]], on: str) -> dict[str, Any]:
+    """The zero payment by which QuickBooks links credits to charges."""
+    return {
+        "CustomerRef": {"value": customer_id},
+        "TotalAmt": ZERO,
+        "TxnDate": on,
+        "PrivateNote": "Created by QB Online to link credits to charges.",
+        "Line": lines,
+    }
+
+
+def _relief(item: OpenItem, payment_id: str) -> Decimal:
+    """Home value of a payment's share of an item, so that the last one takes the odd cent."""
+    if item.rate == ONE:
+        return item.links[payment_id]
+    before = sum((amount for other, amount in item.links.items() if int(other) < int(payment_id)), ZERO)
+    return money((before + item.links[payment_id]) * item.rate) - money(before * item.rate)
+
+
+def _merged(kept: dict[str, Any], body: dict[str, Any], *, sparse: bool) -> dict[str, Any]:
+    """A record's fields after an update: a full one clears what it does not give, but never the number or currency."""
+    given = {key: value for key, value in copy.deepcopy(body).items() if key not in READ_ONLY}
+    if body.get("TotalAmt") is not None and "TotalAmt" in kept:
+        given["TotalAmt"] = money(body["TotalAmt"])
+    if sparse:
+        return {**copy.deepcopy(kept), **given}
+    always = ("TxnDate", "DocNumber", "CurrencyRef", "ExchangeRate", "TotalAmt", "Active", "DisplayName")
+    return {**{key: kept[key] for key in always if key in kept}, **given}
+
+
+def _check_date(fields: dict[str, Any]) -> None:
+    for key in ("TxnDate", "DueDate"):
+        try:
+            date.fromisoformat(str(fields.get(key, "2000-01-01")))
+        except ValueError as error:
+            detail = f"Property Name:{key} specified is unsupported or invalid: {fields[key]}"
+            raise Refused("2010", "Request has invalid or unsupported property", detail, key) from error
+
+
+def _zero(record: Record) -> None:
+    """What a void does to the amounts of a document (recorded: intuit.md 4.6)."""
+    record.voided = True
+    record.total = record.unapplied = ZERO
+    for line in record.fields.get("Line", []):
+        line["Amount"] = ZERO
+        for key in ("UnitPrice", "Qty"):
+            line.get("SalesItemLineDetail", {}).pop(key, None)
+    if "TotalAmt" in record.fields:
+        record.fields["TotalAmt"] = ZERO
+    if "TxnTaxDetail" in record.fields:
+        record.fields["TxnTaxDetail"] = {"TotalTax": ZERO}
+    record.fields.pop("Deposit", None)
+
+
+def _deposited(deposit: Record) -> list[str]:
+    links = [link for line in deposit.fields["Line"] for link in line.get("LinkedTxn") or []]
+    return [str(link["TxnId"]) for link in links if link.get("TxnType") == "Payment"]
+
+
+CURRENCIES = {"USD": "United States Dollar", "EUR": "Euro", "GBP": "British Pound Sterling", "CAD": "Canadian Dollar"}

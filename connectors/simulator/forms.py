@@ -1,0 +1,352 @@
+"""The documents of the books: what a body must hold, what it adds up to, and how it is posted.
+
+Reads: a body as sent, the chart of accounts. Writes: nothing; every function is pure.
+Guarantees: the postings of every document add up to zero, in its own currency and at home.
+Source: intuit.md 4.2-4.5, 9; D-LINK; double entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from connectors.simulator.records import (
+    ONE,
+    ZERO,
+    Kind,
+    Posting,
+    Record,
+    Refused,
+    against_rules,
+    missing,
+    money,
+    number,
+    plain,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One line of the chart of accounts."""
+
+    id: str
+    name: str
+    type: str
+
+
+RECEIVABLE = "84"
+UNDEPOSITED = "4"
+CHECKING = "35"
+INCOME = "52"
+PRODUCTS = "79"
+DISCOUNTS = "86"
+TAX_PAYABLE = "90"
+OPENING_EQUITY = "34"
+EXCHANGE = "101"
+RETAINAGE = "105"
+EXPENSES = "13"
+
+CHART = {
+    account.id: account
+    for account in (
+        Account(UNDEPOSITED, "Undeposited Funds", "Other Current Asset"),
+        Account(EXPENSES, "Job Expenses", "Expense"),
+        Account(OPENING_EQUITY, "Opening Balance Equity", "Equity"),
+        Account(CHECKING, "Checking", "Bank"),
+        Account(INCOME, "Services", "Income"),
+        Account(PRODUCTS, "Sales of Product Income", "Income"),
+        Account(RECEIVABLE, "Accounts Receivable (A/R)", "Accounts Receivable"),
+        Account(DISCOUNTS, "Discounts given", "Income"),
+        Account(TAX_PAYABLE, "Board of Equalization Payable", "Other Current Liability"),
+        Account(EXCHANGE, "Exchange Gain or Loss", "Other Expense"),
+        Account(RETAINAGE, "Retainage Receivable", "Other Current Asset"),
+    )
+}
+
+# Item.Id -> (name, income account). Line items are not what this book is about, so there are few.
+ITEMS = {
+    "1": ("Services", INCOME),
+    "2": ("Hours", INCOME),
+    "5": ("Design", INCOME),
+    "7": ("Installation", INCOME),
+    "9": ("Site supervision", INCOME),
+    "11": ("Pump", PRODUCTS),
+    "12": ("Structural steel", PRODUCTS),
+    "15": ("Retainage", RETAINAGE),
+}
+TAX_RATES = {"2": ("3", Decimal(8)), "3": ("4", Decimal("9.75"))}  # TxnTaxCodeRef -> (TaxRateRef, percent)
+
+
+@dataclass(slots=True)
+class SalesFigures:
+    """What a sales form adds up to."""
+
+    lines: list[dict[str, Any]]
+    tax_detail: dict[str, Any]
+    total: Decimal
+
+
+def sales_figures(fields: dict[str, Any]) -> SalesFigures:
+    """Work out lines, subtotal, discount, tax and total of a sales form; the client's own totals are ignored."""
+    lines, discount = _own_lines(fields.get("Line"))
+    subtotal = sum((line["Amount"] for line in lines), ZERO)
+    shown = [*lines, {"Amount": subtotal, "DetailType": "SubTotalLineDetail", "SubTotalLineDetail": {}}]
+    taken_off = ZERO
+    if discount is not None:
+        taken_off = _discount_amount(discount, subtotal)
+        shown.append({**discount, "Amount": taken_off})
+    tax = _tax_detail(fields, lines, taken_off if fields.get("ApplyTaxAfterDiscount") else ZERO)
+    total = subtotal - taken_off + tax["TotalTax"]
+    if total < 0:
+        raise against_rules("Business Validation Error: Transaction amount must be 0 or greater.")
+    return SalesFigures(shown, tax, total)
+
+
+def _own_lines(raw: Any) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    if not isinstance(raw, list) or not raw:
+        raise missing("Line")
+    taken = [int(line["Id"]) for line in raw if str(line.get("Id", "")).isdigit()]
+    next_id = max(taken, default=0) + 1
+    lines: list[dict[str, Any]] = []
+    discount: dict[str, Any] | None = None
+    for line in raw:
+        kind = line.get("DetailType")
+        if kind == "SubTotalLineDetail":
+            continue
+        if kind == "DiscountLineDetail":
+            discount = line
+            continue
+        line_id = str(line.get("Id") or next_id)
+        next_id += 0 if line.get("Id") else 1
+        lines.append(_own_line(line, line_id, len(lines) + 1))
+    return lines, discount
+
+
+def _own_line(line: dict[str, Any], line_id: str, position: int) -> dict[str, Any]:
+    kind = line.get("DetailType")
+    if kind not in ("SalesItemLineDetail", "DescriptionOnly", "GroupLineDetail"):
+        raise missing("Line.DetailType") if not kind else Refused("2010", "Request has invalid or unsupported property", f"DetailType {kind}")
+    detail = _item_detail(line.get(kind) or {}) if kind == "SalesItemLineDetail" else (line.get(kind) or {})
+    written: dict[str, Any] = {"Id": line_id, "LineNum": position}
+    if line.get("Description"):
+        written["Description"] = line["Description"]
+    written |= {"Amount": _line_amount(line, detail), "DetailType": kind, kind: detail, "CustomExtensions": []}
+    return written
+
+
+def _item_detail(detail: dict[str, Any]) -> dict[str, Any]:
+    item_id = str((detail.get("ItemRef") or {"value": "1"}).get("value", "1"))
+    if item_id not in ITEMS:
+        raise Refused("2500", "Invalid Reference Id", f"Invalid Reference Id : Item element id {item_id} not found", "ItemRef")
+    name, account = ITEMS[item_id]
+    written: dict[str, Any] = {"ItemRef": {"value": item_id, "name": name}}
+    for key in ("UnitPrice", "Qty"):
+        if detail.get(key) is not None:
+            written[key] = plain(detail[key])
+    written["ItemAccountRef"] = {"value": account, "name": CHART[account].name}
+    written["TaxCodeRef"] = {"value": str((detail.get("TaxCodeRef") or {}).get("value", "NON"))}
+    return written | {key: detail[key] for key in ("ServiceDate", "ClassRef") if key in detail}
+
+
+def _line_amount(line: dict[str, Any], detail: dict[str, Any]) -> Decimal:
+    by_count = money(detail["UnitPrice"] * detail["Qty"]) if "UnitPrice" in detail and "Qty" in detail else None
+    if line.get("Amount") is None:
+        return by_count if by_count is not None else ZERO
+    amount = money(line["Amount"])
+    if by_count is not None and by_count != amount:
+        detail_text = "Amount is not equal to UnitPrice * Qty. Supplied value:" + format(amount, "f")
+        raise Refused("6070", "Amount calculation incorrect in the request", detail_text, "Line.Amount")
+    return amount
+
+
+def _discount_amount(line: dict[str, Any], subtotal: Decimal) -> Decimal:
+    detail = line.get("DiscountLineDetail") or {}
+    line["DiscountLineDetail"] = {"DiscountAccountRef": {"value": DISCOUNTS, "name": CHART[DISCOUNTS].name}} | detail
+    if detail.get("PercentBased"):
+        line["DiscountLineDetail"]["DiscountPercent"] = plain(detail.get("DiscountPercent", 0))
+        return money(subtotal * number(detail.get("DiscountPercent", 0)) / 100)
+    return money(line.get("Amount", 0))
+
+
+def _tax_detail(fields: dict[str, Any], lines: list[dict[str, Any]], discount: Decimal) -> dict[str, Any]:
+    given = fields.get("TxnTaxDetail") or {}
+    code = str((given.get("TxnTaxCodeRef") or {}).get("value", ""))
+    if code not in TAX_RATES:
+        return {"TotalTax": money(given.get("TotalTax", 0))}
+    rate_id, percent = TAX_RATES[code]
+    taxable = sum((line["Amount"] for line in lines if _is_taxable(line)), ZERO)
+    everything = sum((line["Amount"] for line in lines), ZERO)
+    if discount and everything:
+        taxable -= money(discount * taxable / everything)
+    tax = money(taxable * percent / 100)
+    line_detail = {"TaxRateRef": {"value": rate_id}, "PercentBased": True, "TaxPercent": plain(percent), "NetAmountTaxable": taxable}
+    line = {"Amount": tax, "DetailType": "TaxLineDetail", "TaxLineDetail": line_detail}
+    return {"TxnTaxCodeRef": {"value": code}, "TotalTax": tax, "TaxLine": [line]}
+
+
+def _is_taxable(line: dict[str, Any]) -> bool:
+    return bool(line.get("SalesItemLineDetail", {}).get("TaxCodeRef", {}).get("value") == "TAX")
+
+
+def journal_total(fields: dict[str, Any]) -> Decimal:
+    """Check that debits equal credits and answer the sum of debits; gives every line an id."""
+    lines = fields.get("Line")
+    if not isinstance(lines, list) or not lines:
+        raise missing("Line")
+    debits = credits_ = ZERO
+    for position, line in enumerate(lines, 1):
+        line["Id"] = str(line.get("Id") or position - 1)
+        line["Amount"] = money(line.get("Amount", 0))
+        detail = line.get("JournalEntryLineDetail") or {}
+        _checked_account(detail)
+        if detail.get("PostingType") == "Debit":
+            debits += line["Amount"]
+        else:
+            credits_ += line["Amount"]
+    if debits != credits_:
+        raise against_rules("Business Validation Error: Please balance debits and credits.")
+    return debits
+
+
+def cash_total(fields: dict[str, Any]) -> Decimal:
+    """Add up a deposit's or purchase's lines and give them ids."""
+    lines = fields.get("Line")
+    if not isinstance(lines, list) or not lines:
+        raise missing("Line")
+    for position, line in enumerate(lines, 1):
+        line["Id"] = str(line.get("Id") or position)
+        line["Amount"] = money(line.get("Amount", 0))
+        for detail in ("DepositLineDetail", "AccountBasedExpenseLineDetail"):
+            if detail in line:
+                _checked_account(line[detail])
+    return sum((line["Amount"] for line in lines), ZERO)
+
+
+def _checked_account(detail: dict[str, Any]) -> None:
+    account = str((detail.get("AccountRef") or {}).get("value", ""))
+    if account not in CHART:
+        raise Refused("2500", "Invalid Reference Id", f"Invalid Reference Id : Accounts element id {account} not found", "AccountRef")
+    detail["AccountRef"] = {"value": account, "name": CHART[account].name}
+
+
+def postings(record: Record) -> tuple[Posting, ...]:
+    """The general ledger entries of a document that is no payment. Nothing for a voided one."""
+    if record.voided:
+        return ()
+    sides = [side for side in _SIDES[record.kind](record) if side.amount]
+    return _at_home(sides, record.rate)
+
+
+def customer_references(fields: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every place in a document that names a customer, as the very dictionaries, so that a merge can rewrite them."""
+    found = [fields.get("CustomerRef"), fields.get("EntityRef")]
+    for line in fields.get("Line") or []:
+        journal = line.get("JournalEntryLineDetail") or {}
+        found.append((journal.get("Entity") or {}).get("EntityRef"))
+        found.append((line.get("DepositLineDetail") or {}).get("Entity"))
+        found.append((line.get("AccountBasedExpenseLineDetail") or {}).get("CustomerRef"))
+    return [reference for reference in found if reference]
+
+
+def _at_home(sides: list[Posting], rate: Decimal) -> tuple[Posting, ...]:
+    if rate == ONE:
+        return tuple(sides)
+    written = [side._replace(home=money(side.amount * rate)) for side in sides]
+    rest = sum((side.home for side in written), ZERO)
+    if rest:  # rounding falls on an account that nobody's balance hangs on
+        written.append(Posting(EXCHANGE, ZERO, -rest))
+    return tuple(written)
+
+
+def _side(account: str, amount: Decimal, customer: str | None = None, item: str | None = None) -> Posting:
+    return Posting(account, amount, amount, customer, item)
+
+
+def _invoice(record: Record) -> list[Posting]:
+    deposit = money(record.fields.get("Deposit", 0))
+    bank = _reference(record, "DepositToAccountRef", UNDEPOSITED)
+    owed = _side(RECEIVABLE, record.total - deposit, record.customer_id, "")
+    return [owed, _side(bank, deposit), *_earned(record, -1)]
+
+
+def _credit_memo(record: Record) -> list[Posting]:
+    return [_side(RECEIVABLE, -record.total, record.customer_id, ""), *_earned(record, 1)]
+
+
+def _refund(record: Record) -> list[Posting]:
+    return [_side(_reference(record, "DepositToAccountRef", CHECKING), -record.total), *_earned(record, 1)]
+
+
+def _cash_sale(record: Record) -> list[Posting]:
+    return [_side(_reference(record, "DepositToAccountRef", UNDEPOSITED), record.total), *_earned(record, -1)]
+
+
+def _earned(record: Record, sign: int) -> list[Posting]:
+    """Income, discount and tax of a sales form; sign -1 where it earns, +1 where it gives back."""
+    sides = [_side(TAX_PAYABLE, sign * record.fields["TxnTaxDetail"]["TotalTax"])]
+    for line in record.fields["Line"]:
+        if line["DetailType"] == "SubTotalLineDetail":
+            continue
+        if line["DetailType"] == "DiscountLineDetail":
+            sides.append(_side(DISCOUNTS, -sign * line["Amount"]))
+            continue
+        account = line.get("SalesItemLineDetail", {}).get("ItemAccountRef", {}).get("value", INCOME)
+        sides.append(_side(account, sign * line["Amount"]))
+    return sides
+
+
+def _reference(record: Record, key: str, default: str) -> str:
+    return str((record.fields.get(key) or {}).get("value", default))
+
+
+def _journal(record: Record) -> list[Posting]:
+    sides = []
+    for line in record.fields["Line"]:
+        detail = line["JournalEntryLineDetail"]
+        amount = line["Amount"] if detail.get("PostingType") == "Debit" else -line["Amount"]
+        customer = ((detail.get("Entity") or {}).get("EntityRef") or {}).get("value")
+        sides.append(_receivable_or(detail["AccountRef"]["value"], amount, customer, line["Id"]))
+    return sides
+
+
+def _deposit(record: Record) -> list[Posting]:
+    sides = [_side(_reference(record, "DepositToAccountRef", CHECKING), record.total)]
+    for line in record.fields["Line"]:
+        detail = line.get("DepositLineDetail")
+        if detail is None:
+            sides.append(_side(UNDEPOSITED, -line["Amount"]))
+            continue
+        customer = (detail.get("Entity") or {}).get("value")
+        sides.append(_receivable_or(detail["AccountRef"]["value"], -line["Amount"], customer, line["Id"]))
+    return sides
+
+
+def _purchase(record: Record) -> list[Posting]:
+    sides = [_side(_reference(record, "AccountRef", CHECKING), -record.total)]
+    payee = (record.fields.get("EntityRef") or {}).get("value")
+    for line in record.fields["Line"]:
+        detail = line["AccountBasedExpenseLineDetail"]
+        customer = (detail.get("CustomerRef") or {}).get("value") or payee
+        sides.append(_receivable_or(detail["AccountRef"]["value"], line["Amount"], customer, line["Id"]))
+    return sides
+
+
+def _receivable_or(account: str, amount: Decimal, customer: str | None, line: str) -> Posting:
+    if account != RECEIVABLE:
+        return _side(account, amount)
+    if customer is None:
+        raise against_rules("Business Validation Error: a line to Accounts Receivable needs a customer in the Name field.")
+    return _side(account, amount, customer, line)
+
+
+_SIDES: dict[Kind, Callable[[Record], list[Posting]]] = {
+    Kind.INVOICE: _invoice,
+    Kind.CREDIT_MEMO: _credit_memo,
+    Kind.REFUND_RECEIPT: _refund,
+    Kind.SALES_RECEIPT: _cash_sale,
+    Kind.JOURNAL_ENTRY: _journal,
+    Kind.DEPOSIT: _deposit,
+    Kind.PURCHASE: _purchase,
+}
