@@ -35,7 +35,7 @@ import psycopg
 from psycopg import sql
 
 from connectors.child import STOP_S_MAX, CannotStart, Child, Progress, run_once, silent
-from connectors.kafka import broker_ids
+from connectors.cluster import broker_ids
 from schemas.errors import TransientError
 from schemas.topics import MESSAGE_BYTES_MAX
 
@@ -316,7 +316,9 @@ class Broker:
 def _cluster(folder: Path, nodes: int) -> dict[str, Any]:
     """What the folder remembers of its cluster: its id and the ports, renewed where another took them meanwhile."""
     state_file = folder / "cluster.json"
-    state = json.loads(state_file.read_text()) if state_file.exists() else {"id": _cluster_id(), "ports": []}
+    state: dict[str, Any] = (
+        json.loads(state_file.read_text()) if state_file.exists() else {"id": _cluster_id(), "ports": []}
+    )
     known = len(state["ports"]) // 2
     if known not in (0, nodes):
         raise CannotStart(
@@ -325,7 +327,7 @@ def _cluster(folder: Path, nodes: int) -> dict[str, Any]:
     for number in range(1, nodes + 1):
         _java(folder / f"node{number}", [], "").stop_leftover()
     taken: set[int] = set()
-    remembered: list[int | None] = state["ports"] or [None] * (2 * nodes)
+    remembered = state["ports"] or [None] * (2 * nodes)
     state["ports"] = [_port(port, taken) for port in remembered]
     state_file.write_text(json.dumps(state))
     return state
