@@ -10,14 +10,22 @@ Source: docs/decisions/0004 (partition by company), 0005 (offsets are guarded).
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import CommitFailedError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    CommitFailedError,
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    KafkaError,
+    NotCoordinatorError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
 from connectors.kafka import limit_log_noise
 from schemas.errors import TransientError
@@ -25,6 +33,8 @@ from schemas.topics import MESSAGE_BYTES_MAX, Topic
 
 REQUEST_S_MAX = 10.0
 REPLICAS_MAX = 3
+
+Answer = TypeVar("Answer")
 
 # A topic and the number of one of its partitions.
 Partition = tuple[str, int]
@@ -257,25 +267,36 @@ async def _partitions(admin: AIOKafkaAdminClient, topics: Collection[str]) -> li
 async def _committed(
     admin: AIOKafkaAdminClient, group: str, partitions: list[TopicPartition]
 ) -> dict[TopicPartition, int | None]:
-    coordinator = await _coordinator(admin, group)
-    found = await admin.list_consumer_group_offsets(group, coordinator, partitions)
-    return {each: found[each].offset if found[each].offset >= 0 else None for each in partitions}
+    async def ask(coordinator: int) -> dict[TopicPartition, int | None] | None:
+        found = await admin.list_consumer_group_offsets(group, coordinator, partitions)
+        if not all(each in found for each in partitions):
+            return None  # the library hides the error: a coordinator that is only getting ready names no partition
+        return {each: found[each].offset if found[each].offset >= 0 else None for each in partitions}
 
-
-async def _coordinator(admin: AIOKafkaAdminClient, group: str) -> int:
-    """The node that keeps a group's offsets; a new cluster needs a moment before it has one."""
-    deadline = time.monotonic() + REQUEST_S_MAX
-    while True:
-        try:
-            node: int = await admin.find_coordinator(group)
-            return node
-        except KafkaError as error:
-            if not error.retriable or time.monotonic() > deadline:
-                raise
-        await asyncio.sleep(0.1)
+    return await _from_coordinator(admin, group, ask)
 
 
 async def _has_members(admin: AIOKafkaAdminClient, group: str) -> bool:
-    coordinator = await _coordinator(admin, group)
-    responses = await admin.describe_consumer_groups([group], coordinator)
-    return any(description[5] for response in responses for description in response.groups)
+    async def ask(coordinator: int) -> bool | None:
+        ((code, _, _, _, _, members, *_),) = [
+            description
+            for response in await admin.describe_consumer_groups([group], coordinator)
+            for description in response.groups
+        ]
+        return bool(members) if code == 0 else None
+
+    return await _from_coordinator(admin, group, ask)
+
+
+async def _from_coordinator(
+    admin: AIOKafkaAdminClient, group: str, ask: Callable[[int], Awaitable[Answer | None]]
+) -> Answer:
+    """Ask the node that keeps a group, until it answers; a new or moved one needs a moment before it does."""
+    deadline = time.monotonic() + REQUEST_S_MAX
+    while time.monotonic() < deadline:
+        with contextlib.suppress(CoordinatorNotAvailableError, NotCoordinatorError, CoordinatorLoadInProgressError):
+            answer = await ask(await admin.find_coordinator(group))
+            if answer is not None:
+                return answer
+        await asyncio.sleep(0.1)
+    raise CoordinatorNotAvailableError(f"nobody keeps the group {group}")

@@ -35,10 +35,7 @@ def kafka(image: str = "apache/kafka:4.3.1") -> Iterator[str]:
         "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
         "KAFKA_MESSAGE_MAX_BYTES": "10485760",
     }
-    container = DockerContainer(image).with_bind_ports("9092/tcp", ("127.0.0.1", port))
-    for name, value in settings.items():
-        container = container.with_env(name, value)
-    with container:
+    with _container(image, "9092/tcp", port, settings):
         _until(lambda: bool(asyncio.run(broker_ids(f"127.0.0.1:{port}", within_s=5))), TransientError)
         yield f"127.0.0.1:{port}"
 
@@ -47,13 +44,24 @@ def kafka(image: str = "apache/kafka:4.3.1") -> Iterator[str]:
 def postgres(image: str = "postgres:18") -> Iterator[str]:
     """A database server; the address of its database."""
     port = _free_port()
-    container = DockerContainer(image).with_bind_ports("5432/tcp", ("127.0.0.1", port))
-    for name, value in {"POSTGRES_USER": "intoaec", "POSTGRES_PASSWORD": "test", "POSTGRES_DB": "intoaec"}.items():
-        container = container.with_env(name, value)
+    settings = {"POSTGRES_USER": "intoaec", "POSTGRES_PASSWORD": "test", "POSTGRES_DB": "intoaec"}
     url = f"postgresql://intoaec:test@127.0.0.1:{port}/intoaec"
-    with container:
-        _until(lambda: psycopg.connect(url, connect_timeout=2).close() is None, psycopg.OperationalError)
+    with _container(image, "5432/tcp", port, settings):
+        _until(lambda: _answers(url), psycopg.OperationalError)
         yield url
+
+
+def _container(image: str, inner: str, port: int, settings: dict[str, str]) -> DockerContainer:
+    """A container whose port is published on this machine's own address only."""
+    container = DockerContainer(image)
+    container.ports.update({inner: ("127.0.0.1", port)})  # type: ignore[dict-item]
+    container.env.update(settings)
+    return container
+
+
+def _answers(url: str) -> bool:
+    with psycopg.connect(url, connect_timeout=2):
+        return True
 
 
 def _until(answers: Callable[[], bool], not_yet: type[Exception]) -> None:
