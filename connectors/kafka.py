@@ -23,7 +23,7 @@ from schemas.topics import MESSAGE_BYTES_MAX
 from schemas.wire import Incoming, Outgoing
 
 REQUEST_S_MAX = 10.0
-CLOSE_S_MAX = 5.0
+CLOSE_S_MAX = 1.0
 LINGER_S = 0.005
 BATCH_BYTES = 256 * 1024
 NOISE_EVERY_S = 30.0
@@ -49,6 +49,7 @@ class Publisher:
         self._client_id = client_id
         self._producer: AIOKafkaProducer | None = None
         self._connecting = asyncio.Lock()
+        self._closing: set[asyncio.Task[None]] = set()
         limit_log_noise()
 
     async def publish(self, records: Sequence[Outgoing], *, within_s: float = 30.0) -> None:
@@ -83,7 +84,8 @@ class Publisher:
 
     async def __aexit__(self, *_: object) -> None:
         if self._producer is not None:
-            await self._give_up(self._producer)
+            self._give_up(self._producer)
+        await asyncio.gather(*self._closing)
 
     async def _publish(self, records: Sequence[Outgoing]) -> None:
         producer = await self._connected()
@@ -94,7 +96,7 @@ class Publisher:
             await asyncio.gather(*deliveries)
         except KafkaError as error:
             if _is_fatal(error):
-                await self._give_up(producer)
+                self._give_up(producer)
             raise
         finally:
             _forget(deliveries)
@@ -105,11 +107,13 @@ class Publisher:
                 self._producer = await _connect(self._bootstrap, self._client_id)
             return self._producer
 
-    async def _give_up(self, producer: AIOKafkaProducer) -> None:
-        """Close this producer; the next `publish` makes a new one, whose sequence numbers start afresh."""
+    def _give_up(self, producer: AIOKafkaProducer) -> None:
+        """Let go of this producer; the next `publish` makes a new one, whose sequence numbers start afresh."""
         if self._producer is producer:
             self._producer = None
-        await _close(producer)
+            closing = asyncio.create_task(_close(producer))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
 
 async def read_from(
@@ -210,8 +214,9 @@ async def _close(producer: AIOKafkaProducer) -> None:
         async with asyncio.timeout(CLOSE_S_MAX):
             await producer.stop()
             return
-    with contextlib.suppress(KafkaError):
-        await producer._sender.close()
+    with contextlib.suppress(TimeoutError, KafkaError):
+        async with asyncio.timeout(CLOSE_S_MAX):  # it waits for the answer to what is on its way
+            await producer._sender.close()
     producer._message_accumulator.fail_all(KafkaError("the producer was closed"))
     await producer.client.close()
 
