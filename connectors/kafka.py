@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -78,6 +78,19 @@ class Publisher:
                 await producer.client.fetch_all_metadata()
         except (TimeoutError, KafkaError) as error:
             raise TransientError(f"the broker does not answer: {_reason(error)}") from error
+
+    async def partition_counts(self, topics: Collection[str], *, within_s: float = 2.0) -> dict[str, int]:
+        """How many partitions each of these topics has; one that does not exist is left out.
+
+        Raises TransientError when the broker does not answer.
+        """
+        try:
+            async with asyncio.timeout(within_s):
+                metadata = await (await self._connected()).client.fetch_all_metadata()
+        except (TimeoutError, KafkaError) as error:
+            raise TransientError(f"the broker does not answer: {_reason(error)}") from error
+        found = {topic: metadata.partitions_for_topic(topic) for topic in topics}
+        return {topic: len(partitions) for topic, partitions in found.items() if partitions}
 
     async def __aenter__(self) -> Self:
         return self
