@@ -30,7 +30,7 @@ CREATE TABLE ledger.projects (
     closed     boolean NOT NULL DEFAULT false,
     PRIMARY KEY (generation, project_id)
 );
-CREATE INDEX projects_of_company ON ledger.projects (generation, company_id, lower(project_id));
+CREATE INDEX projects_by_reference ON ledger.projects (generation, lower(project_id));
 
 CREATE TABLE ledger.customers (
     generation      integer NOT NULL,
@@ -138,4 +138,17 @@ CREATE TABLE ledger.requests (                   -- a decision is answered once
     accepted    boolean NOT NULL,
     answer      text NOT NULL,
     PRIMARY KEY (generation, company_id, decision_id)
+);
+
+CREATE TABLE ledger.read_requests (              -- outbox: published to read-requests, then deleted
+    generation     integer NOT NULL,
+    "partition"    integer NOT NULL,
+    company_id     text NOT NULL,
+    record_type    text NOT NULL,
+    record_id      text NOT NULL,
+    change_id      uuid NOT NULL,                -- the input that needs it
+    correlation_id text NOT NULL,
+    requested_at   timestamptz NOT NULL,         -- recorded_at of that input
+    why            text NOT NULL,
+    PRIMARY KEY (generation, "partition", company_id, record_type, record_id)
 );

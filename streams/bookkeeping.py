@@ -1,0 +1,794 @@
+"""The ledger's edge: open the inputs, load the books, let the rules decide, and store all of it in one transaction.
+
+Reads: company-changes. Writes: ledger.* (heads, bookings, events, trail, position) and, after each commit, the topics
+accounting-events, company-events and read-requests from their outboxes.
+Guarantees: position and rows move together, compare-and-set, so a second owner or a thawed zombie writes nothing; an
+input twice adds nothing; dying anywhere loses nothing. Large inputs are worked in slices, each one transaction.
+Source: design section 2, "The ledger"; docs/decisions/0006.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID, uuid5
+
+from psycopg_pool import AsyncConnectionPool
+
+from connectors.postgres import Connection, queries, transaction
+from schemas import accounting, changes
+from schemas import company as company_schemas
+from schemas.codec import Recorded, SchemaIds
+from schemas.errors import UnprocessableError
+from schemas.quickbooks import CUSTOMER, PAYMENT, Customer, Payment, parse_record
+from schemas.topics import Topics
+from schemas.wire import Incoming, Outcome, Outgoing, Unworkable
+from streams.books import (
+    RULES_VERSION,
+    Books,
+    Company,
+    CustomerState,
+    Document,
+    Key,
+    Revision,
+    Scope,
+    booking_from_plain,
+    booking_to_plain,
+    head_from_plain,
+    head_to_plain,
+)
+from streams.event_log import COMPANY, EVENT_NAMESPACE, PROJECT, EventLog, Fenced, Publishes, Staged
+from streams.ledger import REQUESTS, Decision, Fact, Notice, Opened, Reach, absorb, accepted, decide, redecide
+from streams.placement import reference_of
+
+SLICE_DOCUMENTS = 500
+_SQL = queries("ledger.sql")
+STEP = "ledger"  # in control.parked
+
+
+class Seals(Protocol):
+    """Opens and seals with the companies' keys."""
+
+    async def load(self, company_ids: Collection[str]) -> None: ...
+    def open(self, company_id: str, purpose: str, sealed: bytes) -> bytes: ...
+    def seal(self, company_id: str, purpose: str, plain: bytes) -> bytes: ...
+    def mac(self, company_id: str, plain: bytes) -> bytes: ...
+
+
+class Parks(Protocol):
+    """Puts records aside inside the transaction that moves the position beyond them."""
+
+    async def park(self, connection: Connection, step: str, unworkable: Sequence[Unworkable]) -> None: ...
+    async def supersede(self, connection: Connection, step: str, keys: Sequence[tuple[str, str, str]]) -> None: ...
+
+
+class Item(NamedTuple):
+    """One input, decoded; `opened` for a record as read."""
+
+    record: Incoming
+    envelope: changes.Envelope
+    change: Any
+    opened: Opened | None
+
+    @property
+    def key(self) -> Key:
+        """The record that the input speaks of."""
+        change = self.change
+        if isinstance(change, changes.RecordRead | changes.RecordGone | changes.AssignDocument):
+            return change.record_type, change.record_id
+        if isinstance(change, changes.MapCustomer | changes.ReleaseCustomer | changes.ExcludeCustomer):
+            return CUSTOMER, change.customer_id
+        if isinstance(change, changes.MergeNotice):
+            return CUSTOMER, change.kept_customer_id
+        return "", ""
+
+
+class _Progress(NamedTuple):
+    """Where a large input stands between its slices."""
+
+    reach: Reach
+    after: Key
+    moved: int
+
+    def to_text(self) -> str:
+        reach = [sorted(self.reach.customers), sorted(self.reach.references), self.reach.everything]
+        return json.dumps([reach, list(self.after), self.moved])
+
+    @classmethod
+    def from_text(cls, text: str) -> "_Progress":
+        (customers, references, everything), after, moved = json.loads(text)
+        reach = Reach(frozenset(customers), frozenset(references), everything)
+        return cls(reach, (after[0], after[1]), moved)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one transaction will write."""
+
+    staged: list[Staged] = field(default_factory=list)
+    documents: dict[tuple[str, Key], Document] = field(default_factory=dict)
+    customers: dict[tuple[str, str], CustomerState] = field(default_factory=dict)
+    projects: dict[tuple[str, str], bool] = field(default_factory=dict)
+    companies: dict[str, Company] = field(default_factory=dict)
+    facts_of: dict[str, Company] = field(default_factory=dict)  # of every company of the batch, as it is now
+    reads: dict[tuple[str, Key], Item] = field(default_factory=dict)
+    answered: list[dict[str, Any]] = field(default_factory=list)
+    trail: list[tuple[Any, ...]] = field(default_factory=list)
+    causes: list[tuple[Any, ...]] = field(default_factory=list)
+    unworkable: list[Unworkable] = field(default_factory=list)
+    read_again: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+class Bookkeeper:
+    """The work of the ledger step; one instance for each process."""
+
+    def __init__(
+        self,
+        connections: AsyncConnectionPool[Connection],
+        sealer: Seals,
+        parking: Parks,
+        publisher: Publishes,
+        ids: SchemaIds,
+        topics: Topics,
+        *,
+        generation: int = 1,
+    ) -> None:
+        self._connections, self._sealer, self._parking, self._publisher = connections, sealer, parking, publisher
+        self._ids, self._topics, self._generation = ids, topics, generation
+        self._log = EventLog(ids, topics, generation, publisher)
+        self._positions: dict[int, tuple[int, str]] = {}  # what this worker wrote last: another value is another owner
+
+    async def assigned(self, partitions: Collection[tuple[str, int]]) -> None:
+        """Newly owned: forget what was remembered, publish what an earlier owner stored and could not publish."""
+        self._positions.clear()
+        await self._publish([partition for _, partition in partitions])
+
+    async def do(self, batch: Sequence[Incoming]) -> Outcome:
+        """Book a batch. Raises Fenced when another worker owns a partition, TransientError when Postgres is away."""
+        by_partition: dict[int, list[Incoming]] = defaultdict(list)
+        for record in batch:
+            by_partition[record.partition].append(record)
+        for partition, records in by_partition.items():
+            await self._book(partition, records)
+        await self._publish(by_partition)
+        return Outcome()
+
+    async def _book(self, partition: int, records: list[Incoming]) -> None:
+        position = await self._position(partition)
+        due = [record for record in records if record.offset >= position[0]]
+        if due and due[0].offset != position[0]:
+            raise RuntimeError(
+                f"{due[0].topic}[{partition}] jumps from {position[0]} to {due[0].offset}: inputs are missing"
+            )
+        while due:
+            booked = await self._transaction(partition, due)
+            due = due[booked:]
+            if not booked:
+                await self._publish([partition])  # between the slices of a large input
+
+    async def _position(self, partition: int) -> tuple[int, str]:
+        if partition not in self._positions:
+            parameters = {"generation": self._generation, "partition": partition}
+            async with transaction(self._connections) as connection:
+                await connection.execute(_SQL["position_create"], parameters)
+                row = await (await connection.execute(_SQL["position_lock"], parameters)).fetchone()
+            if row is None:
+                raise RuntimeError(f"the position of partition {partition} cannot be created")
+            self._positions[partition] = (row[0], row[1])
+        return self._positions[partition]
+
+    async def _transaction(self, partition: int, due: list[Incoming]) -> int:
+        """Book as many inputs as go together; return how many are finished: 0 after a slice of a large one."""
+        expected = self._positions[partition]
+        async with transaction(self._connections) as connection:
+            await self._lock(connection, partition, expected)
+            batch, finished, slice_text = await self._decide(connection, due, expected[1])
+            await self._write(connection, partition, batch)
+            after = (due[finished - 1].offset + 1 if finished else expected[0], slice_text)
+            await self._advance(connection, partition, expected, after)
+        self._positions[partition] = after
+        return finished
+
+    async def _lock(self, connection: Connection, partition: int, expected: tuple[int, str]) -> None:
+        parameters = {"generation": self._generation, "partition": partition}
+        found = await (await connection.execute(_SQL["position_lock"], parameters)).fetchone()
+        if found != expected:
+            raise Fenced(f"partition {partition} stands at {found}, not at {expected}: another worker owns it")
+
+    async def _advance(
+        self, connection: Connection, partition: int, expected: tuple[int, str], after: tuple[int, str]
+    ) -> None:
+        parameters = {
+            "generation": self._generation,
+            "partition": partition,
+            "expected_offset": expected[0],
+            "expected_slice": expected[1],
+            "next_offset": after[0],
+            "slice": after[1],
+        }
+        cursor = await connection.execute(_SQL["position_set"], parameters)
+        if cursor.rowcount != 1:
+            raise Fenced(f"partition {partition} moved while it was worked: another worker owns it")
+
+    # --- deciding ------------------------------------------------------------------------------------------------
+
+    async def _decide(self, connection: Connection, due: list[Incoming], slice_text: str) -> tuple[_Batch, int, str]:
+        batch = _Batch()
+        decoded = [self._decode(record, batch) for record in due]
+        items = [item for item in decoded if item is not None]
+        loader = _Loader(connection, self._generation)
+        companies = await loader.companies({item.envelope.company_id for item in items})
+        await self._sealer.load(companies)
+        items = [opened for item in items if (opened := self._open(item, companies, batch)) is not None]
+        books = await loader.books(items, companies)
+        harmless = await loader.without_documents(items, books)
+        answered = await loader.answered(items)
+        refused = {unworkable.record.offset for unworkable in batch.unworkable}
+        by_offset = {item.record.offset: item for item in items}
+        for number, record in enumerate(due):
+            if record.offset in refused:
+                continue
+            item = by_offset[record.offset]
+            if slice_text:
+                return await self._slice(loader, batch, item, books, _Progress.from_text(slice_text))
+            if _decision_id(item) in answered:
+                self._trace(batch, item, "answered before")
+                continue
+            decision = decide(books[item.envelope.company_id], item.change, item.envelope.recorded_at, item.opened)
+            reaches = decision.reach and not _is_harmless(decision.reach, item, harmless, batch)
+            if reaches and number:
+                _forget_after(batch, record.offset)
+                return batch, number, ""
+            self._take(batch, books, item, decision)
+            if reaches:
+                await self._write_heads(connection, batch)
+                return await self._slice(loader, batch, item, books, _Progress(decision.reach, ("", ""), 0))
+        return batch, len(due), ""
+
+    async def _slice(
+        self, loader: "_Loader", batch: _Batch, item: Item, books: dict[str, Books], progress: _Progress
+    ) -> tuple[_Batch, int, str]:
+        """Settle the next documents that a change reaches; the last slice finishes the input."""
+        company_id = item.envelope.company_id
+        keys = await loader.reached(company_id, progress.reach, progress.after)
+        await loader.extend(books[company_id], keys)
+        decision = redecide(books[company_id], keys)
+        moved = progress.moved + len({fact.record for fact in decision.facts})
+        more = len(keys) == SLICE_DOCUMENTS
+        if not more and isinstance(item.change, REQUESTS):
+            decision.notices.append(accepted(item.change, moved))
+        self._stage(batch, books, item, decision)
+        if more:
+            return batch, 0, _Progress(progress.reach, keys[-1], moved).to_text()
+        return batch, 1, ""
+
+    def _decode(self, record: Incoming, batch: _Batch) -> Item | None:
+        try:
+            message = self._ids.decode(record.value)
+            if not isinstance(message.envelope, changes.Envelope):
+                raise UnprocessableError(f"{type(message.body).__name__} is no input of the ledger")
+            return Item(record, message.envelope, message.body, None)
+        except UnprocessableError as error:
+            batch.unworkable.append(Unworkable(record=record, error=error))
+            return None
+
+    def _open(self, item: Item, companies: dict[str, Company], batch: _Batch) -> Item | None:
+        if not isinstance(item.change, changes.RecordRead):
+            return item
+        company_id, change = item.envelope.company_id, item.change
+        try:
+            raw = self._sealer.open(company_id, "record", change.sealed)
+            record = parse_record(change.record_type, raw, companies[company_id].home_currency)
+            if record.record_id != change.record_id:
+                raise UnprocessableError(f"the record inside is {record.record_id}, not {change.record_id}")
+        except UnprocessableError as error:
+            batch.unworkable.append(
+                Unworkable(record=item.record, error=error, record_type=change.record_type, record_id=change.record_id)
+            )
+            return None
+        return item._replace(opened=self._opened(company_id, record))
+
+    def _opened(self, company_id: str, record: Any) -> Opened:
+        if not isinstance(record, Customer):
+            return Opened(record)
+        names = json.dumps({"display_name": record.display_name, "full_name": record.full_name}).encode()
+        return Opened(record, self._sealer.seal(company_id, "names", names), self._sealer.mac(company_id, names))
+
+    def _take(self, batch: _Batch, books: dict[str, Books], item: Item, decision: Decision) -> None:
+        """Keep what was decided for writing, and say what became of the input."""
+        self._stage(batch, books, item, decision)
+        company_id = item.envelope.company_id
+        for decision_id, (is_accepted, answer) in decision.answered.items():
+            batch.answered.append(
+                {"company_id": company_id, "decision_id": decision_id, "accepted": is_accepted, "answer": answer}
+            )
+            if is_accepted and not decision.reach:
+                notice = accepted(item.change, len({fact.record for fact in decision.facts}))
+                self._stage(batch, books, item, Decision(notices=[notice]))
+        self._trace(batch, item, decision.outcome)
+        if isinstance(item.change, changes.RecordRead):
+            batch.read_again.append((company_id, *item.key))
+
+    def _stage(self, batch: _Batch, books: dict[str, Books], item: Item, decision: Decision) -> None:
+        company_id, offset = item.envelope.company_id, item.record.offset
+        absorb(books[company_id], decision)
+        batch.documents.update({(company_id, key): document for key, document in decision.documents.items()})
+        batch.customers.update({(company_id, key): customer for key, customer in decision.customers.items()})
+        batch.projects.update({(company_id, key): closed for key, closed in decision.projects.items()})
+        batch.facts_of[company_id] = books[company_id].company
+        if decision.company is not None:
+            batch.companies[company_id] = decision.company
+        for key in decision.reads:
+            batch.reads.setdefault((company_id, key), item)
+        for fact in decision.facts:
+            make = partial(self._accounting_event, item, fact)
+            batch.staged.append(Staged(PROJECT, fact.project_id, company_id, offset, make))
+        for notice in decision.notices:
+            make_notice = partial(self._company_event, item, notice)
+            batch.staged.append(Staged(COMPANY, company_id, company_id, offset, make_notice))
+
+    def _accounting_event(self, item: Item, fact: Fact, event_id: UUID, version: int) -> Recorded[Any, Any]:
+        envelope = accounting.Envelope(
+            event_id=event_id,
+            generation=self._generation,
+            project_id=fact.project_id,
+            version=version,
+            rules_version=RULES_VERSION,
+            company_id=item.envelope.company_id,
+            record_type=fact.record[0],
+            record_id=fact.record[1],
+            revised_at=None if fact.revision is None else fact.revision.revised_at,
+            sync_token=None if fact.revision is None else fact.revision.sync_token,
+            origin=item.envelope.origin,
+            reason=fact.reason,
+            accounting_on=fact.accounting_on,
+            recorded_at=item.envelope.recorded_at,
+            correlation_id=item.envelope.correlation_id,
+            causation_id=str(item.envelope.change_id),
+        )
+        return Recorded(envelope, fact.body)
+
+    def _company_event(self, item: Item, notice: Notice, event_id: UUID, version: int) -> Recorded[Any, Any]:
+        envelope = company_schemas.Envelope(
+            event_id=event_id,
+            generation=self._generation,
+            company_id=item.envelope.company_id,
+            version=version,
+            rules_version=RULES_VERSION,
+            record_type=notice.record[0],
+            record_id=notice.record[1],
+            origin=item.envelope.origin,
+            recorded_at=item.envelope.recorded_at,
+            correlation_id=item.envelope.correlation_id,
+            causation_id=str(item.envelope.change_id),
+        )
+        return Recorded(envelope, notice.body)
+
+    def _trace(self, batch: _Batch, item: Item, outcome: str) -> None:
+        envelope, record = item.envelope, item.record
+        batch.trail.append(
+            (
+                self._generation,
+                record.partition,
+                record.offset,
+                envelope.change_id,
+                envelope.company_id,
+                type(item.change).__name__,
+                *item.key,
+                envelope.origin,
+                envelope.recorded_at,
+                envelope.correlation_id,
+                outcome,
+            )
+        )
+        causes = {envelope.correlation_id, *(cause.cause_id for cause in envelope.causes)}
+        batch.causes += [(self._generation, cause, record.partition, record.offset) for cause in sorted(causes)]
+
+    # --- writing -------------------------------------------------------------------------------------------------
+
+    async def _write(self, connection: Connection, partition: int, batch: _Batch) -> None:
+        await self._write_heads(connection, batch)
+        await self._log.append(connection, partition, batch.staged)
+        await _copy(connection, "inputs", _TRAIL, _TRAIL_TYPES, batch.trail)
+        await _copy(connection, "causes", _CAUSES, _CAUSES_TYPES, batch.causes)
+        await self._execute(connection, "requests_insert", batch.answered)
+        await self._execute(connection, "read_requests_insert", _read_requests(batch), partition=partition)
+        if batch.unworkable:
+            await self._parking.park(connection, STEP, batch.unworkable)
+        if batch.read_again:
+            await self._parking.supersede(connection, STEP, batch.read_again)
+
+    async def _write_heads(self, connection: Connection, batch: _Batch) -> None:
+        """Companies, projects, customers, documents; emptied, so that a second call writes nothing twice."""
+        rows = [
+            {"project_id": project_id, "company_id": company_id, "closed": closed}
+            for (company_id, project_id), closed in batch.projects.items()
+        ]
+        await self._execute(connection, "companies_upsert", [_company_row(c) for c in batch.companies.values()])
+        await self._execute(connection, "projects_upsert", rows)
+        customers = [_customer_row(company_id, state) for (company_id, _), state in batch.customers.items()]
+        await self._execute(connection, "customers_upsert", customers)
+        documents = [
+            _document_row(batch.facts_of[company_id], document) for (company_id, _), document in batch.documents.items()
+        ]
+        await self._execute(connection, "documents_upsert", documents)
+        await self._write_links(connection, batch)
+        for written in (batch.companies, batch.projects, batch.customers, batch.documents):
+            written.clear()
+
+    async def _write_links(self, connection: Connection, batch: _Batch) -> None:
+        payments, rows = [], []
+        for (company_id, (record_type, record_id)), document in batch.documents.items():
+            if record_type != PAYMENT or not isinstance(document.head, Payment):
+                continue
+            payments.append({"company_id": company_id, "record_id": record_id})
+            for line in document.head.lines:
+                row = {"company_id": company_id, "payment_id": record_id}
+                rows.append(row | {"record_type": line.record_type, "record_id": line.record_id})
+        if payments:
+            parameters = {"generation": self._generation, "payments": json.dumps(payments)}
+            await connection.execute(_SQL["links_delete"], parameters)
+        await self._execute(connection, "links_insert", rows)
+
+    async def _execute(self, connection: Connection, query: str, rows: list[dict[str, Any]], **more: object) -> None:
+        if rows:
+            parameters = {"generation": self._generation, "rows": json.dumps(rows), **more}
+            await connection.execute(_SQL[query], parameters)
+
+    # --- publishing ----------------------------------------------------------------------------------------------
+
+    async def _publish(self, partitions: Iterable[int]) -> None:
+        """Both outboxes. What is published twice is recognised by its version, or costs one more read."""
+        owned = sorted(partitions)
+        if owned:
+            await self._log.publish(self._connections, owned)
+            await self._publish_read_requests(owned)
+
+    async def _publish_read_requests(self, partitions: list[int]) -> None:
+        parameters = {"generation": self._generation, "partitions": partitions}
+        async with transaction(self._connections) as connection:
+            due = await (await connection.execute(_SQL["read_requests_due"], parameters)).fetchall()
+        if not due:
+            return
+        await self._publisher.publish(_read_request_messages(due, self._ids, self._topics.read_requests.name))
+        names = ("company_id", "record_type", "record_id", "change_id")
+        rows = json.dumps([dict(zip(names, map(str, row[:4]), strict=True)) for row in due])
+        async with transaction(self._connections) as connection:
+            await connection.execute(_SQL["read_requests_done"], parameters | {"rows": rows})
+
+
+# --- loading -----------------------------------------------------------------------------------------------------
+
+
+class _Loader:
+    """Loads the books that a batch needs, with every neighbour, in a constant number of queries."""
+
+    def __init__(self, connection: Connection, generation: int) -> None:
+        self._connection, self._generation = connection, generation
+
+    async def companies(self, company_ids: set[str]) -> dict[str, Company]:
+        """Known or not: an unknown company has no facts yet."""
+        found = {company_id: Company(company_id) for company_id in company_ids}
+        parameters = {"generation": self._generation, "company_ids": sorted(company_ids)}
+        cursor = await self._connection.execute(_SQL["companies"], parameters)
+        for company_id, home, several, closed_on, fields, active, rules in await cursor.fetchall():
+            found[company_id] = Company(company_id, home, several, closed_on, tuple(fields), active, rules)
+        return found
+
+    async def books(self, items: Sequence[Item], companies: dict[str, Company]) -> dict[str, Books]:
+        """The books of every company of the batch."""
+        books = {company_id: Books(company) for company_id, company in companies.items()}
+        changed = {(item.envelope.company_id, item.key) for item in items if item.key[0] not in ("", CUSTOMER)}
+        named = {
+            (item.envelope.company_id, (line.record_type, line.record_id))
+            for item in items
+            if item.opened is not None and isinstance(item.opened.record, Payment)
+            for line in item.opened.record.lines
+        }
+        await self._documents(books, changed, named)
+        customers = {(item.envelope.company_id, item.key[1]) for item in items if item.key[0] == CUSTOMER}
+        customers |= {
+            (item.envelope.company_id, item.opened.record.customer_id)
+            for item in items
+            if item.opened is not None and not isinstance(item.opened.record, Customer)
+        }
+        parents = {
+            (item.envelope.company_id, item.opened.record.parent_id)
+            for item in items
+            if item.opened is not None and isinstance(item.opened.record, Customer) and item.opened.record.parent_id
+        }
+        await self._customers(books, customers | parents)
+        await self._references(books, items)
+        return books
+
+    async def extend(self, books: Books, keys: Sequence[Key]) -> None:
+        """Load further documents with their neighbours, customers and references."""
+        company_id = books.company.company_id
+        more = {company_id: books}
+        await self._documents(more, {(company_id, key) for key in keys}, set())
+        await self._customers(more, set())
+        await self._references(more, [])
+
+    async def reached(self, company_id: str, reach: Reach, after: Key) -> list[Key]:
+        """The next documents that a change reaches, in a fixed order."""
+        parameters = {
+            "generation": self._generation,
+            "company_id": company_id,
+            "customers": sorted(reach.customers),
+            "references": sorted(reach.references),
+            "everything": reach.everything,
+            "after_type": after[0],
+            "after_length": len(after[1]),
+            "after_id": after[1],
+            "at_most": SLICE_DOCUMENTS,
+        }
+        cursor = await self._connection.execute(_SQL["documents_reached"], parameters)
+        return [(record_type, record_id) for record_type, record_id in await cursor.fetchall()]
+
+    async def without_documents(self, items: Sequence[Item], books: dict[str, Books]) -> set[tuple[str, str]]:
+        """Customers of the batch that no kept document belongs to: reading them for the first time moves nothing."""
+        customers = {
+            (item.envelope.company_id, item.key[1])
+            for item in items
+            if isinstance(item.change, changes.RecordRead) and item.key[0] == CUSTOMER
+        }
+        new = {(c, i) for c, i in customers if _is_new(items, books[c].customers.get(i), i)}
+        if not new:
+            return set()
+        rows = await self._rows("customers_with_documents", [{"company_id": c, "customer_id": i} for c, i in new])
+        return new - {(company_id, customer_id) for company_id, customer_id in rows}
+
+    async def answered(self, items: Sequence[Item]) -> set[str]:
+        """Decision ids of the batch that have their answer already."""
+        asked = [
+            {"company_id": item.envelope.company_id, "decision_id": item.change.decision_id}
+            for item in items
+            if isinstance(item.change, REQUESTS)
+        ]
+        return {decision_id for _, decision_id in await self._rows("requests_answered", asked)}
+
+    async def _documents(
+        self, books: dict[str, Books], changed: set[tuple[str, Key]], named: set[tuple[str, Key]]
+    ) -> None:
+        for company_id, record_type, record_id, payment_id in await self._rows("payers", _asked(changed)):
+            books[company_id].payers.setdefault((record_type, record_id), set()).add(payment_id)
+            named = named | {(company_id, (PAYMENT, payment_id))}
+        for row in await self._rows("documents", _asked(changed | named)):
+            company_id, document = row[0], _document(row)
+            books[company_id].documents.setdefault(document.key, document)
+
+    async def _customers(self, books: dict[str, Books], customers: set[tuple[str, str]]) -> None:
+        of_documents = {
+            (company_id, document.head.customer_id)
+            for company_id, of_company in books.items()
+            for document in of_company.documents.values()
+            if document.head is not None
+        }
+        asked = [{"company_id": company_id, "customer_id": i} for company_id, i in sorted(customers | of_documents)]
+        for row in await self._rows("customers", asked):
+            books[row[0]].customers.setdefault(row[1], _customer_state(row))
+
+    async def _references(self, books: dict[str, Books], items: Sequence[Item]) -> None:
+        """Which projects the references of these documents and requests name."""
+        asked = {
+            (company_id, text.lower())
+            for company_id, of_company in books.items()
+            for head in _heads(of_company, items, company_id)
+            if (text := reference_of(of_company.company, head)) is not None
+        } | {(item.envelope.company_id, text.lower()) for item in items for text in _projects_of(item.change)}
+        rows = [{"company_id": company_id, "project_id": text} for company_id, text in sorted(asked)]
+        for company_id, number, project_id in await self._rows("reference_numbers", rows):
+            books[company_id].references.setdefault(number, set()).add(project_id)
+        for company_id, project_id, closed, own in await self._rows("projects", rows):
+            if own:
+                books[company_id].projects[project_id] = closed
+                books[company_id].references[project_id.lower()] = {project_id}
+            else:
+                books[company_id].foreign.add(project_id)
+
+    async def _rows(self, query: str, asked: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+        if not asked:
+            return []
+        parameters = {"generation": self._generation, "asked": json.dumps(asked)}
+        return await (await self._connection.execute(_SQL[query], parameters)).fetchall()
+
+
+def _heads(books: Books, items: Sequence[Item], company_id: str) -> Iterable[Any]:
+    for document in books.documents.values():
+        if document.head is not None:
+            yield document.head
+    for item in items:
+        opened = item.opened
+        if opened is not None and item.envelope.company_id == company_id and not isinstance(opened.record, Customer):
+            yield opened.record
+
+
+def _projects_of(change: Any) -> list[str]:
+    if isinstance(change, changes.MapCustomer):
+        return [text.strip() for text in (change.project_id, change.reference_number) if text.strip()]
+    if isinstance(change, changes.ProjectDeclared | changes.ProjectClosed):
+        return [change.project_id]
+    return [change.project_id] if isinstance(change, changes.AssignDocument) and change.project_id else []
+
+
+def _is_new(items: Sequence[Item], known: CustomerState | None, customer_id: str) -> bool:
+    """Its place in the family is not what is known: only then can reading it move documents."""
+    read = (item.opened.record for item in items if item.opened is not None)
+    parents = {r.parent_id for r in read if isinstance(r, Customer) and r.record_id == customer_id}
+    return known is None or parents != {known.parent_id}
+
+
+def _is_harmless(reach: Reach, item: Item, harmless: set[tuple[str, str]], batch: _Batch) -> bool:
+    """Nobody's documents are reached, neither stored ones nor those of this batch."""
+    company_id = item.envelope.company_id
+    if reach.everything or reach.references or not all((company_id, c) in harmless for c in reach.customers):
+        return False
+    return not any(owner == company_id and document.booked.waiting for (owner, _), document in batch.documents.items())
+
+
+def _forget_after(batch: _Batch, offset: int) -> None:
+    """Records after a large input are met again, with the next transaction."""
+    batch.unworkable = [unworkable for unworkable in batch.unworkable if unworkable.record.offset < offset]
+    batch.trail = [row for row in batch.trail if row[2] < offset]
+    batch.causes = [row for row in batch.causes if row[3] < offset]
+
+
+def _decision_id(item: Item) -> str | None:
+    return item.change.decision_id if isinstance(item.change, REQUESTS) else None
+
+
+def _asked(keys: set[tuple[str, Key]]) -> list[dict[str, Any]]:
+    return [{"company_id": c, "record_type": t, "record_id": i} for c, (t, i) in sorted(keys)]
+
+
+def _document(row: tuple[Any, ...]) -> Document:
+    _, record_type, record_id, revised_at, sync_token, read_at, gone_at, assigned, head, booked = row
+    return Document(
+        record_type=record_type,
+        record_id=record_id,
+        revision=None if revised_at is None else Revision(revised_at, sync_token, read_at),
+        gone_at=gone_at,
+        head=None if head is None else head_from_plain((record_type, record_id), head),
+        assigned=assigned,
+        booked=booking_from_plain(booked),
+    )
+
+
+def _customer_state(row: tuple[Any, ...]) -> CustomerState:
+    _, customer_id, revised_at, sync_token, read_at, parent_id, active, currency, mac, state, scopes, version = row
+    return CustomerState(
+        customer_id=customer_id,
+        revision=Revision(revised_at, sync_token, read_at),
+        parent_id=parent_id,
+        active=active,
+        currency=currency,
+        names_mac=bytes(mac),
+        mapping_state=state,
+        scopes=tuple(Scope(s["project_id"], _day(s["from_on"]), s["reference_number"]) for s in scopes),
+        mapping_version=version,
+    )
+
+
+def _day(text: str | None) -> Any:
+    return None if text is None else datetime.fromisoformat(text).date()
+
+
+# --- rows --------------------------------------------------------------------------------------------------------
+
+_TRAIL = (
+    'generation, "partition", "offset", change_id, company_id, change_type, record_type, record_id, origin, '
+    "recorded_at, correlation_id, outcome"
+)
+_TRAIL_TYPES = "int4 int4 int8 uuid text text text text text timestamptz text text".split()  # noqa: SIM905 (a table)
+_CAUSES = 'generation, cause_id, "partition", "offset"'
+_CAUSES_TYPES = ["int4", "text", "int4", "int8"]
+
+
+async def _copy(
+    connection: Connection, table: str, columns: str, types: list[str], rows: list[tuple[Any, ...]]
+) -> None:
+    if not rows:
+        return
+    statement = f"COPY ledger.{table} ({columns}) FROM STDIN (FORMAT BINARY)"  # constants of this module
+    async with connection.cursor().copy(statement.encode()) as copy:
+        copy.set_types(types)
+        for row in rows:
+            await copy.write_row(row)
+
+
+def _instant(instant: datetime | None) -> str | None:
+    return None if instant is None else instant.isoformat()
+
+
+def _company_row(state: Company) -> dict[str, Any]:
+    return {
+        "company_id": state.company_id,
+        "home_currency": state.home_currency,
+        "several_currencies": state.several_currencies,
+        "books_closed_on": None if state.books_closed_on is None else state.books_closed_on.isoformat(),
+        "reference_fields": list(state.reference_fields),
+        "active": state.active,
+        "rules_version": state.rules_version,
+    }
+
+
+def _customer_row(company_id: str, state: CustomerState) -> dict[str, Any]:
+    return {
+        "company_id": company_id,
+        "customer_id": state.customer_id,
+        "revised_at": _instant(state.revision.revised_at),
+        "sync_token": state.revision.sync_token,
+        "read_at": _instant(state.revision.read_at),
+        "parent_id": state.parent_id,
+        "active": state.active,
+        "currency": state.currency,
+        "names_mac": state.names_mac.hex(),
+        "mapping_state": state.mapping_state,
+        "scopes": [
+            {
+                "project_id": scope.project_id,
+                "from_on": None if scope.from_on is None else scope.from_on.isoformat(),
+                "reference_number": scope.reference_number,
+            }
+            for scope in state.scopes
+        ],
+        "mapping_version": state.mapping_version,
+    }
+
+
+def _document_row(company: Company, document: Document) -> dict[str, Any]:
+    head, revision = document.head, document.revision
+    reference = None if head is None else reference_of(company, head)
+    read_at = revision.read_at if revision is not None else document.gone_at
+    return {
+        "company_id": company.company_id,
+        "record_type": document.record_type,
+        "record_id": document.record_id,
+        "revised_at": None if revision is None else _instant(revision.revised_at),
+        "sync_token": None if revision is None else revision.sync_token,
+        "read_at": _instant(read_at),
+        "gone_at": _instant(document.gone_at),
+        "customer_id": None if head is None else head.customer_id,
+        "reference": None if reference is None else reference.lower(),
+        "assigned": document.assigned,
+        "head": None if head is None else head_to_plain(head),
+        "booked": booking_to_plain(document.booked),
+    }
+
+
+def _read_requests(batch: _Batch) -> list[dict[str, Any]]:
+    return [
+        {
+            "company_id": company_id,
+            "record_type": record_type,
+            "record_id": record_id,
+            "change_id": str(item.envelope.change_id),
+            "correlation_id": item.envelope.correlation_id,
+            "requested_at": _instant(item.envelope.recorded_at),
+            "why": f"{item.key[0]} {item.key[1]} needs it".strip(),
+        }
+        for (company_id, (record_type, record_id)), item in sorted(batch.reads.items(), key=lambda entry: entry[0])
+    ]
+
+
+def _read_request_messages(due: list[tuple[Any, ...]], ids: SchemaIds, topic: str) -> list[Outgoing]:
+    """One message for each company and cause."""
+    grouped: dict[tuple[Any, ...], list[changes.RecordName]] = defaultdict(list)
+    for company_id, record_type, record_id, *cause in due:
+        grouped[company_id, *cause].append(changes.RecordName(record_type=record_type, record_id=record_id))
+    messages = []
+    for (company_id, change_id, correlation_id, requested_at, why), records in grouped.items():
+        envelope = changes.Envelope(
+            change_id=uuid5(EVENT_NAMESPACE, f"read/{change_id}/{records}"),
+            company_id=company_id,
+            origin="request",
+            recorded_at=requested_at,
+            correlation_id=correlation_id,
+            causes=(),
+        )
+        message = Recorded(envelope, changes.ReadRequest(records=tuple(records), why=why))
+        messages.append(Outgoing(topic=topic, key=company_id, value=ids.encode(message)))
+    return messages

@@ -1,0 +1,379 @@
+"""The books of one company, as far as the ledger needs them to decide: pure data and its JSON form.
+
+A `Document` holds two things apart: its head (what QuickBooks said last) and what is booked of it (what the events
+so far amount to). The ledger compares what the head asks for with what is booked; nothing else makes an event.
+"""
+
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from schemas.accounting import ExchangeRate, Figures, Share
+from schemas.money import Money
+from schemas.quickbooks import CustomField, Payment, PaymentLine, SalesDocument
+
+RULES_VERSION = 1
+Key = tuple[str, str]  # record type and record id
+
+
+class Reason(StrEnum):
+    """Why a document belongs to a project, strongest first."""
+
+    ASSIGNED = "assigned"
+    REFERENCE_NUMBER = "reference_number"
+    QUICKBOOKS_PROJECT = "quickbooks_project"
+    CUSTOMER = "customer"
+    PARENT_CUSTOMER = "parent_customer"
+    INVOICE = "invoice"  # a payment's line follows the invoice that it pays
+
+
+class WaitCause(StrEnum):
+    """Why a record, or a part of it, reaches no project yet."""
+
+    CUSTOMER_UNKNOWN = "customer_unknown"
+    CUSTOMER_NOT_SYNCED = "customer_not_synced"
+    EXCLUDED = "excluded"  # decided by a person: listed and counted, but nobody has to act
+    REFERENCE_ONLY = "reference_only"
+    OUT_OF_SCOPE = "out_of_scope"
+    INVOICE_UNKNOWN = "invoice_unknown"
+    INVOICE_WAITS = "invoice_waits"
+    CREDIT_MEMO_UNKNOWN = "credit_memo_unknown"
+    CREDIT_MEMO_WAITS = "credit_memo_waits"
+    JOURNAL_SIGN_OPEN = "journal_sign_open"
+    DOES_NOT_ADD_UP = "does_not_add_up"
+    CURRENCY_DIFFERS = "currency_differs"
+
+
+class Ended(StrEnum):
+    """How a document came to count no more."""
+
+    NO = ""
+    VOIDED = "voided"
+    DELETED = "deleted"
+
+
+class Revision(NamedTuple):
+    """The order of revisions of one record. Arrival order decides nothing."""
+
+    revised_at: datetime  # MetaData.LastUpdatedTime
+    sync_token: int
+    read_at: datetime  # Intuit's `time` of the answer
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What counts in one project: a sales document's figures, or a payment's share."""
+
+    reason: Reason
+    figures: Figures | Share
+
+
+class LinkKey(NamedTuple):
+    """One settlement: money or credit of a payment record, and what it settles."""
+
+    kind: str  # payment, other, credit, credit_other
+    project_id: str  # where the settled document stands (for other: where the payment stands)
+    target_type: str
+    target_id: str
+    credit_memo_id: str = ""
+    credit_project_id: str = ""  # where the memo stands
+
+
+class Link(NamedTuple):
+    """How much is settled, and from which day."""
+
+    amount: Money
+    on: date
+    reason: Reason
+
+
+class Waiting(NamedTuple):
+    """A record or part of it that reaches no project, and what is at stake."""
+
+    cause: WaitCause
+    customer_id: str
+    amount: Money | None
+    on: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """What a document amounts to, wanted or booked."""
+
+    standings: Mapping[str, Standing] = field(default_factory=dict)  # by project id; a sales document has at most one
+    links: Mapping[LinkKey, Link] = field(default_factory=dict)
+    waiting: Mapping[str, Waiting] = field(default_factory=dict)  # by part: "" the whole, "unapplied", "Invoice:17"
+    warnings: Mapping[str, str] = field(default_factory=dict)  # detail by code
+    ended: Ended = Ended.NO
+    ever: bool = False  # it has stood in a project before
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A sales document or payment: its head and what is booked of it."""
+
+    record_type: str
+    record_id: str
+    revision: Revision | None = None  # None: only heard of
+    gone_at: datetime | None = None  # deleted in QuickBooks, by Intuit's clock
+    head: SalesDocument | Payment | None = None
+    assigned: str | None = None
+    booked: Booking = field(default_factory=Booking)
+
+    @property
+    def key(self) -> Key:
+        """Record type and id."""
+        return self.record_type, self.record_id
+
+    @property
+    def ended(self) -> Ended:
+        """Whether QuickBooks says that it counts no more."""
+        if self.gone_at is not None:
+            return Ended.DELETED
+        return Ended.VOIDED if self.head is not None and self.head.voided else Ended.NO
+
+
+class Scope(NamedTuple):
+    """Documents of a customer dated from a day on belong to a project."""
+
+    project_id: str
+    from_on: date | None  # None: from the beginning
+    reference_number: str
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerState:
+    """A customer and where its documents go."""
+
+    customer_id: str
+    revision: Revision
+    parent_id: str | None
+    active: bool
+    currency: str
+    names_mac: bytes  # changes when the customer is renamed; says no name
+    mapping_state: str = "none"  # none, mapped, released, excluded, reference_only
+    scopes: tuple[Scope, ...] = ()  # by from_on
+    mapping_version: int = 0
+
+    def scope_on(self, day: date) -> Scope | None:
+        """The scope that a document of this day falls into: the last one that begins on or before it."""
+        covering = [scope for scope in self.scopes if scope.from_on is None or scope.from_on <= day]
+        return covering[-1] if covering else None
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """Facts of the company itself."""
+
+    company_id: str
+    home_currency: str = ""
+    several_currencies: bool = False
+    books_closed_on: date | None = None
+    reference_fields: tuple[str, ...] = ()  # DefinitionIds of the field "Reference Number", pinned once found
+    active: bool = False
+    rules_version: int = RULES_VERSION
+
+
+@dataclass(slots=True)
+class Books:
+    """One company's books, as far as they were loaded for a batch; whoever loads must load every neighbour."""
+
+    company: Company
+    customers: dict[str, CustomerState] = field(default_factory=dict)  # with all ancestors
+    documents: MutableMapping[Key, Document] = field(
+        default_factory=dict
+    )  # with payments of documents and targets of payments
+    payers: dict[Key, set[str]] = field(default_factory=dict)  # payments that name a document
+    projects: dict[str, bool] = field(default_factory=dict)  # project id -> closed
+    foreign: set[str] = field(default_factory=set)  # declared projects that belong to another company
+    references: dict[str, set[str]] = field(default_factory=dict)  # lower-case reference -> project ids
+
+    def document(self, key: Key) -> Document:
+        """The document, or one of which nothing is known yet."""
+        return self.documents.get(key) or Document(*key)
+
+    def family(self, customer_id: str) -> list[CustomerState]:
+        """The customer and its ancestors as far as they are known, nearest first."""
+        found: list[CustomerState] = []
+        next_id: str | None = customer_id
+        while next_id is not None and next_id in self.customers and len(found) < 10:
+            customer = self.customers[next_id]
+            found.append(customer)
+            next_id = customer.parent_id
+        return found
+
+
+# --- JSON form: what the tables keep ------------------------------------------------------------------------------
+
+
+def _money(money: Money) -> list[str]:
+    return [str(money.amount), money.currency]
+
+
+def _to_money(plain: list[str]) -> Money:
+    return Money(Decimal(plain[0]), plain[1])
+
+
+def _day(day: date | None) -> str | None:
+    return None if day is None else day.isoformat()
+
+
+def _to_day(text: str | None) -> date | None:
+    return None if text is None else date.fromisoformat(text)
+
+
+def _rate(rate: ExchangeRate | None) -> str | None:
+    return None if rate is None else str(rate)
+
+
+def _to_rate(text: str | None) -> ExchangeRate | None:
+    return None if text is None else ExchangeRate(Decimal(text))
+
+
+def head_to_plain(head: SalesDocument | Payment) -> dict[str, Any]:
+    """What JSON can hold, without loss; `head_from_plain` takes it back."""
+    if isinstance(head, SalesDocument):
+        return {
+            "customer": head.customer_id,
+            "number": head.doc_number,
+            "on": head.issued_on.isoformat(),
+            "due": _day(head.due_on),
+            "total": _money(head.total),
+            "tax": _money(head.tax),
+            "deposit": _money(head.deposit),
+            "rate": _rate(head.exchange_rate),
+            "project_ref": head.project_ref,
+            "fields": [[f.definition_id, f.name, f.text] for f in head.custom_fields],
+            "voided": head.voided,
+        }
+    return {
+        "customer": head.customer_id,
+        "number": head.reference,
+        "on": head.received_on.isoformat(),
+        "total": _money(head.total),
+        "unapplied": _money(head.unapplied),
+        "rate": _rate(head.exchange_rate),
+        "project_ref": head.project_ref,
+        "lines": [[line.record_type, line.record_id, _money(line.amount)] for line in head.lines],
+    }
+
+
+def head_from_plain(key: Key, plain: dict[str, Any]) -> SalesDocument | Payment:
+    """The head that `head_to_plain` wrote."""
+    record_type, record_id = key
+    on, rate = date.fromisoformat(plain["on"]), _to_rate(plain["rate"])
+    if "lines" in plain:
+        return Payment(
+            record_id=record_id,
+            customer_id=plain["customer"],
+            reference=plain["number"],
+            received_on=on,
+            total=_to_money(plain["total"]),
+            unapplied=_to_money(plain["unapplied"]),
+            exchange_rate=rate,
+            project_ref=plain["project_ref"],
+            lines=tuple(PaymentLine(record_type=t, record_id=i, amount=_to_money(m)) for t, i, m in plain["lines"]),
+        )
+    return SalesDocument(
+        record_type=record_type,
+        record_id=record_id,
+        customer_id=plain["customer"],
+        doc_number=plain["number"],
+        issued_on=on,
+        due_on=_to_day(plain["due"]),
+        total=_to_money(plain["total"]),
+        tax=_to_money(plain["tax"]),
+        deposit=_to_money(plain["deposit"]),
+        exchange_rate=rate,
+        project_ref=plain["project_ref"],
+        custom_fields=tuple(CustomField(definition_id=d, name=n, text=t) for d, n, t in plain["fields"]),
+        voided=plain["voided"],
+    )
+
+
+def booking_to_plain(booking: Booking) -> dict[str, Any]:
+    """What JSON can hold, without loss; empty parts are left out."""
+    plain: dict[str, Any] = {}
+    if booking.standings:
+        plain["standings"] = {p: [s.reason, _figures(s.figures)] for p, s in booking.standings.items()}
+    if booking.links:
+        plain["links"] = [
+            [*key, _money(link.amount), link.on.isoformat(), link.reason] for key, link in booking.links.items()
+        ]
+    if booking.waiting:
+        plain["waiting"] = {
+            part: [w.cause, w.customer_id, None if w.amount is None else _money(w.amount), _day(w.on)]
+            for part, w in booking.waiting.items()
+        }
+    if booking.warnings:
+        plain["warnings"] = dict(booking.warnings)
+    if booking.ended:
+        plain["ended"] = booking.ended
+    if booking.ever:
+        plain["ever"] = True
+    return plain
+
+
+def booking_from_plain(plain: dict[str, Any]) -> Booking:
+    """The booking that `booking_to_plain` wrote."""
+    return Booking(
+        standings={p: Standing(Reason(r), _to_figures(f)) for p, (r, f) in plain.get("standings", {}).items()},
+        links={
+            LinkKey(*row[:6]): Link(_to_money(row[6]), date.fromisoformat(row[7]), Reason(row[8]))
+            for row in plain.get("links", [])
+        },
+        waiting={
+            part: Waiting(WaitCause(cause), customer, None if money is None else _to_money(money), _to_day(on))
+            for part, (cause, customer, money, on) in plain.get("waiting", {}).items()
+        },
+        warnings=plain.get("warnings", {}),
+        ended=Ended(plain.get("ended", "")),
+        ever=plain.get("ever", False),
+    )
+
+
+def _figures(figures: Figures | Share) -> list[Any]:
+    if isinstance(figures, Share):
+        return [
+            figures.customer_id,
+            figures.reference,
+            _day(figures.received_on),
+            _money(figures.received),
+            _rate(figures.exchange_rate),
+        ]
+    return [
+        figures.customer_id,
+        figures.doc_number,
+        _day(figures.issued_on),
+        _money(figures.total),
+        _rate(figures.exchange_rate),
+        _day(figures.due_on),
+        _money(figures.tax),
+        _money(figures.deposit),
+    ]
+
+
+def _to_figures(plain: list[Any]) -> Figures | Share:
+    customer_id, number, on, total, rate, *rest = plain
+    if not rest:
+        return Share(
+            customer_id=customer_id,
+            reference=number,
+            received_on=date.fromisoformat(on),
+            received=_to_money(total),
+            exchange_rate=_to_rate(rate),
+        )
+    due, tax, deposit = rest
+    return Figures(
+        customer_id=customer_id,
+        doc_number=number,
+        issued_on=date.fromisoformat(on),
+        due_on=_to_day(due),
+        total=_to_money(total),
+        tax=_to_money(tax),
+        deposit=_to_money(deposit),
+        exchange_rate=_to_rate(rate),
+    )

@@ -1,0 +1,254 @@
+"""How one payment is divided over projects, to the cent: TotalAmt + sources = uses + UnappliedAmt.
+
+Pure. QuickBooks does not say which source paid which use: credits go first to invoices of their own project, then by
+numeric invoice id; cash takes the rest. Journal entries stand on either side; the equation says on which.
+Source: design section 3, "Payments"; intuit.md section 4.4.
+"""
+
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+from itertools import product
+from typing import NamedTuple
+
+from schemas.accounting import Share
+from schemas.money import Money, zero
+from schemas.quickbooks import CREDIT_MEMO, INVOICE, Payment, PaymentLine, SalesDocument
+from streams.books import Booking, Books, Document, Ended, Link, LinkKey, Reason, Standing, WaitCause, Waiting
+from streams.placement import Placement, place
+
+_SOURCES = frozenset({"CreditCardCredit"})
+_EITHER = frozenset({"JournalEntry"})
+_SIGNS_MAX = 12  # journal lines whose signs are searched: 4,096 combinations
+
+
+class _Target(NamedTuple):
+    """An invoice or memo that the payment names, and where it stands."""
+
+    line: PaymentLine
+    head: SalesDocument | None
+    project_id: str | None
+    cause: WaitCause | None
+    counts: bool  # False: voided or deleted, so nothing can be applied to it
+
+
+class _Part(NamedTuple):
+    """What one source pays of one invoice."""
+
+    invoice: _Target
+    memo: _Target | None  # None: cash
+    amount: Money
+
+
+def want_payment(books: Books, document: Document, payment: Payment) -> Booking:
+    """What this payment amounts to in each project, and what of it waits."""
+    if document.ended is not Ended.NO:
+        return Booking(ended=document.ended, ever=document.booked.ever)
+    own = place(books, document)
+    signed = _signed_others(payment)
+    if signed is None:
+        return _all_waits(document, payment, own, _unbalanced(payment))
+    invoices = [_target(books, line, payment) for line in _lines(payment, INVOICE)]
+    memos = [_target(books, line, payment) for line in _lines(payment, CREDIT_MEMO)]
+    blocked = next((memo for memo in memos if memo.project_id is None), None)
+    entry = _Entry(document, payment, own)
+    if blocked is not None:
+        entry.wait_for_lines(invoices, blocked.cause)
+    else:
+        entry.divide(invoices, memos)
+    entry.settle_rest(signed)
+    return entry.booking()
+
+
+class _Entry:
+    """The booking of one payment while it is put together."""
+
+    def __init__(self, document: Document, payment: Payment, own: Placement) -> None:
+        self._document, self._payment, self._own = document, payment, own
+        self._cash: dict[str, Money] = {}
+        self._reasons: dict[str, Reason] = {}
+        self._links: dict[LinkKey, Link] = {}
+        self._waiting: dict[str, Waiting] = {}
+
+    def wait_for_lines(self, invoices: list[_Target], cause: WaitCause | None) -> None:
+        """A credit that is not placed yet: which invoice it pays is open, so all lines wait."""
+        for invoice in invoices:
+            self._wait(_part_name(invoice.line), cause or WaitCause.CREDIT_MEMO_WAITS, invoice.line.amount)
+
+    def divide(self, invoices: list[_Target], memos: list[_Target]) -> None:
+        """Credits first, cash for the rest."""
+        parts, unused = _parts(invoices, memos)
+        for part in parts:
+            if part.invoice.project_id is None:
+                continue  # the whole line waits, below
+            self._settle(part)
+        for memo, amount in unused:
+            self._credit_to_other(memo, amount)
+        for invoice in invoices:
+            if invoice.project_id is None:
+                self._wait(_part_name(invoice.line), invoice.cause or WaitCause.INVOICE_WAITS, invoice.line.amount)
+
+    def _settle(self, part: _Part) -> None:
+        project_id = part.invoice.project_id or ""
+        if part.memo is None:
+            self._receive(project_id, part.amount, Reason.INVOICE)
+            if part.invoice.counts:
+                key = LinkKey("payment", project_id, INVOICE, part.invoice.line.record_id)
+                self._link(key, part.amount, _later(self._payment.received_on, part.invoice.head))
+        elif part.invoice.counts and part.memo.counts and part.memo.head is not None:
+            key = LinkKey(
+                "credit",
+                project_id,
+                INVOICE,
+                part.invoice.line.record_id,
+                part.memo.line.record_id,
+                part.memo.project_id or "",
+            )
+            self._link(key, part.amount, _later(part.memo.head.issued_on, part.invoice.head))
+
+    def _credit_to_other(self, memo: _Target, amount: Money) -> None:
+        """Credit that no invoice of this payment takes pays something that is not kept here."""
+        if memo.counts and memo.head is not None:
+            key = LinkKey("credit_other", memo.project_id or "", "", "", memo.line.record_id, memo.project_id or "")
+            self._link(key, amount, _later(self._payment.received_on, memo.head))
+
+    def settle_rest(self, signed: list[tuple[PaymentLine, Money]]) -> None:
+        """What is unapplied, and lines to what is not kept here, follow the payment's own project."""
+        payment, project_id = self._payment, self._own.project_id
+        rest = payment.unapplied + _total([amount for _, amount in signed], payment)
+        if project_id is None or self._own.reason is None:
+            cause = self._own.cause or WaitCause.CUSTOMER_NOT_SYNCED
+            if payment.unapplied:
+                self._wait("unapplied", cause, payment.unapplied)
+            for line, amount in signed:
+                self._wait(_part_name(line), cause, amount)
+            return
+        self._receive(project_id, rest, self._own.reason)
+        for line, amount in signed:
+            self._link(LinkKey("other", project_id, line.record_type, line.record_id), amount, payment.received_on)
+
+    def booking(self) -> Booking:
+        """What was put together; a project that gets no cash has no share."""
+        standings = {
+            project_id: Standing(self._reasons[project_id], self._share(cash))
+            for project_id, cash in sorted(self._cash.items())
+            if cash
+        }
+        return Booking(
+            standings=standings,
+            links=self._links,
+            waiting=self._waiting,
+            warnings=self._own.warnings,
+            ended=Ended.NO,
+            ever=self._document.booked.ever or bool(standings) or bool(self._links),
+        )
+
+    def _share(self, cash: Money) -> Share:
+        return Share(
+            customer_id=self._payment.customer_id,
+            reference=self._payment.reference,
+            received_on=self._payment.received_on,
+            received=cash,
+            exchange_rate=self._payment.exchange_rate,
+        )
+
+    def _receive(self, project_id: str, amount: Money, reason: Reason) -> None:
+        self._cash[project_id] = self._cash.get(project_id, zero(amount.currency)) + amount
+        self._reasons.setdefault(project_id, reason)
+
+    def _link(self, key: LinkKey, amount: Money, on: date) -> None:
+        known = self._links.get(key)
+        reason = Reason.INVOICE if key.kind in ("payment", "credit") else self._own.reason or Reason.INVOICE
+        self._links[key] = Link(amount if known is None else known.amount + amount, on, reason)
+
+    def _wait(self, part: str, cause: WaitCause, amount: Money) -> None:
+        self._waiting[part] = Waiting(cause, self._payment.customer_id, amount, self._payment.received_on)
+
+
+def _parts(invoices: list[_Target], memos: list[_Target]) -> tuple[list[_Part], list[tuple[_Target, Money]]]:
+    """Who pays whom; second: credit that is left over."""
+    due = {invoice.line.record_id: invoice.line.amount for invoice in invoices}
+    left = {memo.line.record_id: memo.line.amount for memo in memos}
+    parts = []
+    for same_project in (True, False):
+        for memo, invoice in product(_by_number(memos), _by_number(invoices)):
+            if same_project and memo.project_id != invoice.project_id:
+                continue
+            amount = min(left[memo.line.record_id], due[invoice.line.record_id])
+            if amount:
+                left[memo.line.record_id] -= amount
+                due[invoice.line.record_id] -= amount
+                parts.append(_Part(invoice, memo, amount))
+    cash = [_Part(invoice, None, due[invoice.line.record_id]) for invoice in invoices if due[invoice.line.record_id]]
+    return parts + cash, [(memo, left[memo.line.record_id]) for memo in memos if left[memo.line.record_id]]
+
+
+def _target(books: Books, line: PaymentLine, payment: Payment) -> _Target:
+    document = books.document((line.record_type, line.record_id))
+    is_invoice = line.record_type == INVOICE
+    if not isinstance(document.head, SalesDocument):
+        gone = document.gone_at is not None
+        unknown = WaitCause.INVOICE_UNKNOWN if is_invoice else WaitCause.CREDIT_MEMO_UNKNOWN
+        return _Target(line, None, None, unknown, not gone)
+    if document.head.total.currency != payment.total.currency:
+        return _Target(line, document.head, None, WaitCause.CURRENCY_DIFFERS, True)
+    placement = place(books, document)
+    waits = WaitCause.INVOICE_WAITS if is_invoice else WaitCause.CREDIT_MEMO_WAITS
+    cause = None if placement.project_id is not None else waits
+    return _Target(line, document.head, placement.project_id, cause, document.ended is Ended.NO)
+
+
+def _signed_others(payment: Payment) -> list[tuple[PaymentLine, Money]] | None:
+    """Lines to what is not kept here, uses positive and sources negative; None when their signs are open."""
+    others = [line for line in payment.lines if line.record_type not in (INVOICE, CREDIT_MEMO)]
+    uses = _total([line.amount for line in _lines(payment, INVOICE)], payment)
+    credits = _total([line.amount for line in _lines(payment, CREDIT_MEMO)], payment)
+    net = payment.total + credits - uses - payment.unapplied
+    solutions = list(_solutions(others, net)) if len(others) <= _SIGNS_MAX else []
+    distinct = {tuple(sign for sign in signs) for signs in solutions}
+    if len(distinct) != 1:
+        return None
+    return [(line, line.amount if sign > 0 else -line.amount) for line, sign in zip(others, solutions[0], strict=True)]
+
+
+def _solutions(others: list[PaymentLine], net: Money) -> Iterator[tuple[int, ...]]:
+    for signs in product(*(_signs(line) for line in others)):
+        sides = zip(signs, others, strict=True)
+        if sum((sign * line.amount.amount for sign, line in sides), Decimal(0)) == net.amount:
+            yield signs
+
+
+def _signs(line: PaymentLine) -> tuple[int, ...]:
+    if line.record_type in _EITHER:
+        return 1, -1
+    return (-1,) if line.record_type in _SOURCES else (1,)
+
+
+def _unbalanced(payment: Payment) -> WaitCause:
+    journals = any(line.record_type in _EITHER for line in payment.lines)
+    return WaitCause.JOURNAL_SIGN_OPEN if journals else WaitCause.DOES_NOT_ADD_UP
+
+
+def _all_waits(document: Document, payment: Payment, own: Placement, cause: WaitCause) -> Booking:
+    waiting = {"": Waiting(cause, payment.customer_id, payment.total, payment.received_on)}
+    return Booking(waiting=waiting, warnings=own.warnings, ever=document.booked.ever)
+
+
+def _lines(payment: Payment, record_type: str) -> list[PaymentLine]:
+    return [line for line in payment.lines if line.record_type == record_type]
+
+
+def _by_number(targets: list[_Target]) -> list[_Target]:
+    return sorted(targets, key=lambda target: int(target.line.record_id))
+
+
+def _later(day: date, head: SalesDocument | None) -> date:
+    return day if head is None else max(day, head.issued_on)
+
+
+def _total(amounts: list[Money], payment: Payment) -> Money:
+    return sum(amounts, zero(payment.total.currency))
+
+
+def _part_name(line: PaymentLine) -> str:
+    return f"{line.record_type}:{line.record_id}"
