@@ -175,9 +175,14 @@ class Book:
 
     # ---- writing -------------------------------------------------------------------------------------------------
 
-    def create(self, kind: Kind, body: dict[str, Any], at: datetime) -> list[Change]:
-        """Make a record from a body as a client sends it. Raises Refused."""
-        return self._create(kind, body, at, Effects())
+    def create(self, kind: Kind, body: dict[str, Any], at: datetime, intended: str | None = None) -> list[Change]:
+        """Make a record from a body as a client sends it; `intended` is the project it is meant for. Raises Refused."""
+        effects = Effects()
+        record = self._add(kind, body, at, effects)
+        record.intended_project = intended
+        if kind is Kind.INVOICE and self.switches.auto_apply_credits:
+            self._apply_credits(record, at, effects)
+        return self._commit(effects, at)
 
     def update(self, kind: Kind, body: dict[str, Any], at: datetime) -> list[Change]:
         """Change a record: given fields only where the body says `sparse`, else all. Raises Refused."""
@@ -313,7 +318,9 @@ class Book:
     def _checked_currency(self, given: dict[str, Any] | None) -> dict[str, Any]:
         code = str((given or {}).get("value", self.home_currency))
         if code != self.home_currency and not self.multicurrency:
-            raise against_rules("Business Validation Error: Multi currency should be enabled to perform this operation.")
+            raise against_rules(
+                "Business Validation Error: Multi currency should be enabled to perform this operation."
+            )
         return {"value": code, "name": CURRENCIES.get(code, code)}
 
     def _rename(self, record: Record, fields: dict[str, Any]) -> None:
@@ -340,11 +347,20 @@ class Book:
         balance = self.balance(customer.id)
         if balance <= 0 or not self.switches.inactive_writes_off:
             return
-        line = {"Amount": balance, "DetailType": "SalesItemLineDetail", "SalesItemLineDetail": {"ItemRef": {"value": "1"}}}
+        line = {
+            "Amount": balance,
+            "DetailType": "SalesItemLineDetail",
+            "SalesItemLineDetail": {"ItemRef": {"value": "1"}},
+        }
         body = {"CustomerRef": {"value": customer.id}, "Line": [line], "TxnDate": at.date().isoformat()}
         customer.fields["Active"] = True  # a document needs an active customer; this one is the last
         try:
-            self._add(Kind.CREDIT_MEMO, body | {"PrivateNote": "Created by QB Online to adjust balance for deletion"}, at, effects)
+            self._add(
+                Kind.CREDIT_MEMO,
+                body | {"PrivateNote": "Created by QB Online to adjust balance for deletion"},
+                at,
+                effects,
+            )
         finally:
             customer.fields["Active"] = False
 
@@ -352,7 +368,9 @@ class Book:
         if kept is gone:
             raise against_rules("Business Validation Error: a customer cannot be merged with itself.")
         if self.children.get(kept.id) or self.children.get(gone.id):
-            raise against_rules("Business Validation Error: a customer with sub-customers or projects cannot be merged.")
+            raise against_rules(
+                "Business Validation Error: a customer with sub-customers or projects cannot be merged."
+            )
         if kept.fields["CurrencyRef"]["value"] != gone.fields["CurrencyRef"]["value"]:
             raise against_rules("Business Validation Error: customers with different currencies cannot be merged.")
 
@@ -364,12 +382,6 @@ class Book:
         self.documents_of.setdefault(kept_id, {})[record] = None
 
     # ---- documents and payments ----------------------------------------------------------------------------------
-
-    def _create(self, kind: Kind, body: dict[str, Any], at: datetime, effects: Effects) -> list[Change]:
-        record = self._add(kind, body, at, effects)
-        if kind is Kind.INVOICE and self.switches.auto_apply_credits:
-            self._apply_credits(record, at, effects)
-        return self._commit(effects, at)
 
     def _add(self, kind: Kind, body: dict[str, Any], at: datetime, effects: Effects) -> Record:
         fields = {key: value for key, value in copy.deepcopy(body).items() if key not in READ_ONLY}
@@ -453,7 +465,12 @@ class Book:
                 continue
             value = str(entry.get("StringValue") or "")
             if len(value) > 31:
-                raise Refused("2050", "String length is either shorter or longer than supported by specification", f"Max allowed length is 31. Supplied value:{value}", "CustomField")
+                raise Refused(
+                    "2050",
+                    "String length is either shorter or longer than supported by specification",
+                    f"Max allowed length is 31. Supplied value:{value}",
+                    "CustomField",
+                )
             found[definition] = value
         return {key: value for key, value in found.items() if value}
 
@@ -480,14 +497,27 @@ class Book:
         if not number or number == record.fields.get("DocNumber") or draft.kind not in DOC_NUMBERED:
             return
         if len(str(number)) > 21:
-            raise Refused("2050", "String length is either shorter or longer than supported by specification", "Max allowed length is 21.", "DocNumber")
+            raise Refused(
+                "2050",
+                "String length is either shorter or longer than supported by specification",
+                "Max allowed length is 21.",
+                "DocNumber",
+            )
         if self._doc_numbers.get((draft.kind, str(number))):
-            raise Refused("6140", "Duplicate Document Number Error", f"Duplicate Document Number Error : You must specify a different number. This number has already been used. DocNumber={number}")
+            raise Refused(
+                "6140",
+                "Duplicate Document Number Error",
+                f"Duplicate Document Number Error : You must specify a different number. This number has already been used. DocNumber={number}",
+            )
 
     def _check_open_period(self, *versions: dict[str, Any]) -> None:
         for fields in versions:
             if self.closed_until and str(fields.get("TxnDate", "9999")) <= self.closed_until:
-                raise Refused("6210", "Account Period Closed, Cannot Update Through Services Error", f"The account period has closed and the account books cannot be updated through the QBO Services API. Please use the QBO website to make these changes. Closed until {self.closed_until}")
+                raise Refused(
+                    "6210",
+                    "Account Period Closed, Cannot Update Through Services Error",
+                    f"The account period has closed and the account books cannot be updated through the QBO Services API. Please use the QBO website to make these changes. Closed until {self.closed_until}",
+                )
 
     def _replace(self, record: Record, draft: Record, effects: Effects) -> None:
         self._uncount_number(record)
@@ -550,7 +580,9 @@ class Book:
                 raise not_found(f"{line.item.kind} {line.item.id}")
             kept = own[line.item].amount if line.item in own else ZERO
             if line.amount < 0 or line.amount > item.remaining + kept:
-                raise against_rules("Business Validation Error: You can't apply more than the open balance of the transaction.")
+                raise against_rules(
+                    "Business Validation Error: You can't apply more than the open balance of the transaction."
+                )
             if self.switches.payment_family_only and not self.is_within(item.customer, payer):
                 raise against_rules("Business Validation Error: the linked transaction belongs to another customer.")
 
@@ -617,7 +649,9 @@ class Book:
                 self._cut(self.records[Kind.PAYMENT][payment_id], key, ZERO, effects)
 
     def _item_keys(self, record: Record) -> list[ItemKey]:
-        keys = [ItemKey(record.kind, record.id, posting.item) for posting in record.postings if posting.item is not None]
+        keys = [
+            ItemKey(record.kind, record.id, posting.item) for posting in record.postings if posting.item is not None
+        ]
         return [key for key in keys if key in self.items]
 
     def _cut(self, payment: Record, key: ItemKey, to: Decimal, effects: Effects) -> None:
@@ -687,7 +721,9 @@ class Book:
         payer = str(payment.customer_id)
         for line in list(payment.applications):
             item = self.items.get(line.item)
-            outside = item is not None and self.switches.payment_family_only and not self.is_within(item.customer, payer)
+            outside = (
+                item is not None and self.switches.payment_family_only and not self.is_within(item.customer, payer)
+            )
             if outside:
                 self._cut(payment, line.item, ZERO, effects)
 
@@ -727,7 +763,9 @@ class Book:
             return
         paid = sum((line["Amount"] for line in lines), ZERO)
         lines.insert(0, {"Amount": paid, "LinkedTxn": [{"TxnId": invoice.id, "TxnType": "Invoice"}]})
-        self._add(Kind.PAYMENT, credit_link(str(invoice.customer_id), lines, str(invoice.fields["TxnDate"])), at, effects)
+        self._add(
+            Kind.PAYMENT, credit_link(str(invoice.customer_id), lines, str(invoice.fields["TxnDate"])), at, effects
+        )
 
     # ---- the general ledger --------------------------------------------------------------------------------------
 
@@ -763,7 +801,9 @@ class Book:
         for line in payment.applications:
             item = self.items[line.item]
             sign = 1 if item.is_credit else -1
-            entries.append(Posting(forms.RECEIVABLE, sign * line.amount, sign * _relief(item, payment.id), item.customer))
+            entries.append(
+                Posting(forms.RECEIVABLE, sign * line.amount, sign * _relief(item, payment.id), item.customer)
+            )
         unapplied_home = money(payment.unapplied * payment.rate)
         entries.append(Posting(forms.RECEIVABLE, -payment.unapplied, -unapplied_home, payment.customer_id))
         gained = sum((entry.home for entry in entries), ZERO)

@@ -127,7 +127,11 @@ def _own_lines(raw: Any) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
 def _own_line(line: dict[str, Any], line_id: str, position: int) -> dict[str, Any]:
     kind = line.get("DetailType")
     if kind not in ("SalesItemLineDetail", "DescriptionOnly", "GroupLineDetail"):
-        raise missing("Line.DetailType") if not kind else Refused("2010", "Request has invalid or unsupported property", f"DetailType {kind}")
+        raise (
+            missing("Line.DetailType")
+            if not kind
+            else Refused("2010", "Request has invalid or unsupported property", f"DetailType {kind}")
+        )
     detail = _item_detail(line.get(kind) or {}) if kind == "SalesItemLineDetail" else (line.get(kind) or {})
     written: dict[str, Any] = {"Id": line_id, "LineNum": position}
     if line.get("Description"):
@@ -139,7 +143,9 @@ def _own_line(line: dict[str, Any], line_id: str, position: int) -> dict[str, An
 def _item_detail(detail: dict[str, Any]) -> dict[str, Any]:
     item_id = str((detail.get("ItemRef") or {"value": "1"}).get("value", "1"))
     if item_id not in ITEMS:
-        raise Refused("2500", "Invalid Reference Id", f"Invalid Reference Id : Item element id {item_id} not found", "ItemRef")
+        raise Refused(
+            "2500", "Invalid Reference Id", f"Invalid Reference Id : Item element id {item_id} not found", "ItemRef"
+        )
     name, account = ITEMS[item_id]
     written: dict[str, Any] = {"ItemRef": {"value": item_id, "name": name}}
     for key in ("UnitPrice", "Qty"):
@@ -181,7 +187,12 @@ def _tax_detail(fields: dict[str, Any], lines: list[dict[str, Any]], discount: D
     if discount and everything:
         taxable -= money(discount * taxable / everything)
     tax = money(taxable * percent / 100)
-    line_detail = {"TaxRateRef": {"value": rate_id}, "PercentBased": True, "TaxPercent": plain(percent), "NetAmountTaxable": taxable}
+    line_detail = {
+        "TaxRateRef": {"value": rate_id},
+        "PercentBased": True,
+        "TaxPercent": plain(percent),
+        "NetAmountTaxable": taxable,
+    }
     line = {"Amount": tax, "DetailType": "TaxLineDetail", "TaxLineDetail": line_detail}
     return {"TxnTaxCodeRef": {"value": code}, "TotalTax": tax, "TaxLine": [line]}
 
@@ -227,7 +238,12 @@ def cash_total(fields: dict[str, Any]) -> Decimal:
 def _checked_account(detail: dict[str, Any]) -> None:
     account = str((detail.get("AccountRef") or {}).get("value", ""))
     if account not in CHART:
-        raise Refused("2500", "Invalid Reference Id", f"Invalid Reference Id : Accounts element id {account} not found", "AccountRef")
+        raise Refused(
+            "2500",
+            "Invalid Reference Id",
+            f"Invalid Reference Id : Accounts element id {account} not found",
+            "AccountRef",
+        )
     detail["AccountRef"] = {"value": account, "name": CHART[account].name}
 
 
@@ -337,7 +353,9 @@ def _receivable_or(account: str, amount: Decimal, customer: str | None, line: st
     if account != RECEIVABLE:
         return _side(account, amount)
     if customer is None:
-        raise against_rules("Business Validation Error: a line to Accounts Receivable needs a customer in the Name field.")
+        raise against_rules(
+            "Business Validation Error: a line to Accounts Receivable needs a customer in the Name field."
+        )
     return _side(account, amount, customer, line)
 
 

@@ -58,7 +58,13 @@ class Renderer:
         if record.kind is Kind.INVOICE:
             meta["LastModifiedByRef"] = {"value": "9341457021722234"}  # type: ignore[assignment]
         meta["LastUpdatedTime"] = self.moment(record.updated_at)
-        return {"domain": "QBO", "sparse": False, "Id": record.id, "SyncToken": str(record.sync_token), "MetaData": meta}
+        return {
+            "domain": "QBO",
+            "sparse": False,
+            "Id": record.id,
+            "SyncToken": str(record.sync_token),
+            "MetaData": meta,
+        }
 
     def _customer_ref(self, record: Record) -> dict[str, Any]:
         if record.customer_id is None:
@@ -115,7 +121,9 @@ class Renderer:
         return written
 
     def _payment(self, record: Record) -> dict[str, Any]:
-        written = self._customer_ref(record) | _given(record.fields, ("DepositToAccountRef", "PaymentMethodRef", "PaymentRefNum"))
+        written = self._customer_ref(record) | _given(
+            record.fields, ("DepositToAccountRef", "PaymentMethodRef", "PaymentRefNum")
+        )
         written |= {"TotalAmt": record.total, "UnappliedAmt": record.unapplied, "ProcessPayment": False}
         written |= self._identity(record) | {"TxnDate": record.fields["TxnDate"]} | self._currency(record)
         written |= _given(record.fields, ("PrivateNote", "ProjectRef", "ARAccountRef"))
@@ -133,7 +141,13 @@ class Renderer:
         if document is not None and "DocNumber" in document.fields:
             noise["txnReferenceNumber"] = document.fields["DocNumber"]
         values = [
-            {**_NAME_VALUE, "value": {"Name": name, "Value": value}, "nil": False, "globalScope": True, "typeSubstituted": False}
+            {
+                **_NAME_VALUE,
+                "value": {"Name": name, "Value": value},
+                "nil": False,
+                "globalScope": True,
+                "typeSubstituted": False,
+            }
             for name, value in noise.items()
         ]
         return {"Amount": line.amount, "LinkedTxn": [link], "LineEx": {"any": values}}
@@ -141,7 +155,9 @@ class Renderer:
     def _customer(self, record: Record) -> dict[str, Any]:
         book, fields = self.book, record.fields
         parents = list(book.ancestors(record.id))
-        written: dict[str, Any] = {"Taxable": bool(fields["Taxable"])} | _given(fields, ("BillAddr", "ShipAddr", "Notes"))
+        written: dict[str, Any] = {"Taxable": bool(fields["Taxable"])} | _given(
+            fields, ("BillAddr", "ShipAddr", "Notes")
+        )
         written |= {"Job": fields["Job"], "BillWithParent": bool(fields["BillWithParent"])}
         if parents:
             written |= {"ParentRef": fields["ParentRef"], "Level": len(parents)}
@@ -158,7 +174,9 @@ class Renderer:
 
     def _other(self, record: Record) -> dict[str, Any]:
         """Journals, deposits and purchases: what was written, and the total."""
-        kept = {key: value for key, value in record.fields.items() if key not in ("CurrencyRef", "ExchangeRate", "Line")}
+        kept = {
+            key: value for key, value in record.fields.items() if key not in ("CurrencyRef", "ExchangeRate", "Line")
+        }
         written = self._identity(record) | kept | self._currency(record) | {"Line": record.fields["Line"]}
         if record.kind is not Kind.JOURNAL_ENTRY:
             written["TotalAmt"] = record.total

@@ -1,0 +1,83 @@
+"""Start the simulator: `python -m connectors.simulator`.
+
+Reads: its options, each also from the environment. Writes: one JSON line to standard output when it answers.
+Guarantees: stops within two seconds of SIGTERM, with exit code 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+
+from connectors.simulator.app import build
+from connectors.simulator.simulator import Options, Simulator
+from connectors.simulator.wire import encode
+
+
+def read_options(arguments: list[str]) -> Options:
+    """The options of the command line, then of the environment, then the defaults."""
+    env = os.environ.get
+    parser = argparse.ArgumentParser(prog="simulator", description="A pretend Intuit: API, sign-in, webhooks, faults.")
+    parser.add_argument("--host", default=env("SIMULATOR_HOST", "127.0.0.1"))
+    parser.add_argument("--port", type=int, default=int(env("SIMULATOR_PORT", "8090")), help="0 takes a free one")
+    parser.add_argument("--seed", type=int, default=int(env("SIMULATOR_SEED", "1")))
+    parser.add_argument("--companies", type=int, default=int(env("SIMULATOR_COMPANIES", "1")))
+    parser.add_argument("--history", choices=("year", "small", "none"), default=env("SIMULATOR_HISTORY", "year"))
+    parser.add_argument("--webhook-url", default=env("SIMULATOR_WEBHOOK_URL"))
+    parser.add_argument("--verifier-token", default=env("SIMULATOR_VERIFIER_TOKEN"))
+    parser.add_argument("--client-id", default=env("SIMULATOR_CLIENT_ID"))
+    parser.add_argument("--client-secret", default=env("SIMULATOR_CLIENT_SECRET"))
+    parser.add_argument("--data-dir", type=Path, default=_path(env("SIMULATOR_DATA_DIR")), help="keep everything here")
+    parser.add_argument("--auto-consent", action="store_true", default=env("SIMULATOR_AUTO_CONSENT") == "1")
+    parser.add_argument("--no-limits", dest="limits", action="store_false", help="no throttle")
+    return Options(**vars(parser.parse_args(arguments)))
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to us, so that a stop is an ordinary end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(options: Options) -> None:
+    """Answer until SIGTERM or Ctrl-C."""
+    listener = socket.create_server((options.host, options.port))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited; without it every answer waits 40 ms
+    port = listener.getsockname()[1]
+    app = build(Simulator(options))
+    config = uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1, lifespan="on")
+    server = _Server(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, setattr, server, "should_exit", True)
+    running = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not running.done():  # noqa: ASYNC110 - uvicorn offers a flag, no event
+        await asyncio.sleep(0.01)
+    if server.started:
+        sys.stdout.write(encode({"event": "ready", "url": f"http://{options.host}:{port}"}) + "\n")
+        sys.stdout.flush()
+    await running
+
+
+def main() -> None:
+    """Parse, serve, end."""
+    asyncio.run(serve(read_options(sys.argv[1:])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""One simulated QuickBooks company: its books, what is visible of them, and what it announces.
+
+Reads: bodies from clients and the clock. Writes: its book; tells its listener every change.
+Guarantees: reads show the present state, or, for as long as the delay says, the state before the latest change;
+a change is announced once, with the moment it happened.
+Source: intuit.md 3.3-3.5, 7.6-7.10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from connectors.simulator import query as language
+from connectors.simulator.book import Book, Change, Mark, Switches
+from connectors.simulator.clock import Clock
+from connectors.simulator.records import Kind, Record, Refused, not_found
+from connectors.simulator.render import Renderer
+from connectors.simulator.wire import RawJson
+
+CDC_DAYS = 30
+CDC_MAX = 1000
+ANNOUNCED = frozenset(Kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing a webhook would say."""
+
+    realm: str
+    entity: str
+    id: str
+    operation: str  # Create, Update, Void, Delete, Merge, Emailed
+    at: datetime
+    gone_id: str | None = None  # Merge only
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project of IntoAEC, and the customer it is meant for."""
+
+    project_id: str
+    name: str
+    customer_id: str
+
+
+Listener = Callable[["Company", list[Change], list[Event]], None]
+
+
+class Company:
+    """A company with one writer at a time."""
+
+    def __init__(self, realm: str, name: str, clock: Clock, zone: str = "America/Los_Angeles") -> None:
+        self.realm = realm
+        self.name = name
+        self.clock = clock
+        self.zone = ZoneInfo(zone)
+        self.switches = Switches()
+        self.book = Book(switches=self.switches)
+        self.renderer = Renderer(self.book, self.zone)
+        self.projects: list[Project] = []
+        self.listeners: list[Listener] = []
+        self.visibility_delay_s = 0.0
+        self._hidden: dict[tuple[Kind, str], tuple[datetime, str | None]] = {}
+
+    # ---- writing -------------------------------------------------------------------------------------------------
+
+    def create(self, kind: Kind, body: dict[str, Any], intended: str | None = None) -> Record:
+        """Make a record, meant for a project of IntoAEC if `intended` says so; raises Refused."""
+        return self._tell(self.book.create(kind, body, self.clock.now(), intended))
+
+    def update(self, kind: Kind, body: dict[str, Any]) -> Record:
+        """Change a record; raises Refused."""
+        return self._tell(self.book.update(kind, body, self.clock.now()))
+
+    def void(self, kind: Kind, body: dict[str, Any]) -> Record:
+        """Void a document; raises Refused."""
+        return self._tell(self.book.void(kind, body, self.clock.now()))
+
+    def delete(self, kind: Kind, body: dict[str, Any]) -> Record:
+        """Delete a document; raises Refused."""
+        return self._tell(self.book.delete(kind, body, self.clock.now()))
+
+    def merge(self, kept_id: str, gone_id: str) -> Record:
+        """Merge one customer into another; raises Refused."""
+        return self._tell(self.book.merge(kept_id, gone_id, self.clock.now()))
+
+    def token_body(self, kind: Kind, record_id: str) -> dict[str, Any]:
+        """The smallest body that may write a record: its id and its present token. Raises Refused(610)."""
+        return {"Id": record_id, "SyncToken": str(self.book.get(kind, record_id).sync_token)}
+
+    def announce(self, entity: str, record_id: str, operation: str) -> Event:
+        """Make an event that no change stands behind, such as an e-mailed invoice or a burst of updates."""
+        event = Event(self.realm, entity, record_id, operation, self.clock.now())
+        for listener in self.listeners:
+            listener(self, [], [event])
+        return event
+
+    def _tell(self, changes: list[Change]) -> Record:
+        now = self.clock.now()
+        if self.visibility_delay_s:
+            self._hide(changes, now)
+        events = [event for change in changes if (event := self._event(change, now))]
+        for listener in self.listeners:
+            listener(self, changes, events)
+        return changes[0].record
+
+    def _event(self, change: Change, now: datetime) -> Event | None:
+        if change.mark <= Mark.SEEN or not self._is_announced(change):
+            return None
+        record = change.record
+        return Event(self.realm, record.kind.value, record.id, change.operation, now, change.gone_id)
+
+    def _is_announced(self, change: Change) -> bool:
+        if change.mark is Mark.DIRECT:
+            return change.gone_id is not None or change.operation != "Merge"
+        if change.record.kind is Kind.PAYMENT:
+            return self.switches.announce_unapplied_payment and change.mark is Mark.LINKED
+        if change.record.kind is Kind.CUSTOMER:
+            return self.switches.announce_balance_changes
+        return change.mark is Mark.LINKED or self.switches.merge_announces_documents
+
+    # ---- reading -------------------------------------------------------------------------------------------------
+
+    def shown(self, record: Record) -> str:
+        """The record's JSON as a reader sees it at this moment."""
+        old = self._hidden_text(record.kind, record.id)
+        return old[0] if old and old[0] is not None else self.renderer.text(record)
+
+    def read(self, kind: Kind, record_id: str) -> str:
+        """The JSON of one record. Raises Refused(610) where it is gone, never was, or cannot be seen yet."""
+        old = self._hidden_text(kind, record_id)
+        if old is None:
+            return self.renderer.text(self.book.get(kind, record_id))
+        if old[0] is None:
+            raise not_found()
+        return old[0]
+
+    def query(self, text: str) -> dict[str, Any]:
+        """Answer a statement as Intuit does: the body of `QueryResponse`. Raises Refused(4000, 4001)."""
+        statement = language.parse(text)
+        special = self._one_of_a_kind(statement)
+        if special is not None:
+            return special
+        today = self.clock.now().astimezone(self.zone).date().isoformat()
+        found = language.rows(statement, self.book, self.zone, today)
+        if self._hidden:
+            found = [record for record in found if self._hidden_text(record.kind, record.id) != (None,)]
+        if statement.count:
+            return {"totalCount": len(found)}
+        page = found[statement.start - 1 : statement.start - 1 + statement.limit]
+        if not page:
+            return {}
+        written = [RawJson(self.shown(record)) for record in page]
+        return {page[0].kind.value: written, "startPosition": statement.start, "maxResults": len(page)}
+
+    def _one_of_a_kind(self, statement: language.Statement) -> dict[str, Any] | None:
+        """CompanyInfo and Preferences have one row each and no filters worth having."""
+        for name, body in (("CompanyInfo", self.company_info), ("Preferences", self.preferences)):
+            if statement.entity.lower() == name.lower():
+                return {"totalCount": 1} if statement.count else {name: [body()], "startPosition": 1, "maxResults": 1}
+        return None
+
+    def changes_since(self, entities: list[str], since: datetime) -> list[dict[str, Any]]:
+        """Change data capture: one element per entity asked, at most 1000 objects in all, no warning. Raises Refused."""
+        now = self.clock.now()
+        if since < now - timedelta(days=CDC_DAYS):
+            # No recording of this fault exists; 4001 is what a validation of the same service answers.
+            raise Refused(
+                "4001", "Invalid query", f"changedSince may be at most {CDC_DAYS} days in the past", "changedSince"
+            )
+        left, answers = CDC_MAX, []
+        for entity in entities:
+            kind = language.kind_of(entity)
+            found = self._changed(kind, since)[:left] if kind else []
+            left -= len(found)
+            written = [self._cdc_row(record) for record in found]
+            answers.append(
+                {kind.value: written, "startPosition": 1, "maxResults": len(found)} if kind and found else {}
+            )
+        return answers
+
+    def _changed(self, kind: Kind, since: datetime) -> list[Record]:
+        later = (
+            (lambda one: one.updated_at >= since)
+            if self.switches.changed_since_inclusive
+            else (lambda one: one.updated_at > since)
+        )
+        alive = [record for record in self.book.records[kind].values() if later(record)]
+        dead = [record for (of, _), record in self.book.gone.items() if of is kind and later(record)]
+        return sorted(alive + dead, key=lambda one: (one.updated_at, int(one.id)))
+
+    def _cdc_row(self, record: Record) -> Any:
+        lies = self.switches.false_deletes and record.sync_token % 5 == 4
+        return self.renderer.deleted_stub(record) if record.deleted or lies else RawJson(self.shown(record))
+
+    def company_info(self) -> dict[str, Any]:
+        """The CompanyInfo record."""
+        made = self.renderer.moment(datetime.fromisoformat("2024-01-15T17:00:00+00:00"))
+        address = {
+            "Id": "1",
+            "Line1": "1 Builders Way",
+            "City": "Oakland",
+            "CountrySubDivisionCode": "CA",
+            "PostalCode": "94607",
+        }
+        return {
+            **{"CompanyName": self.name, "LegalName": self.name, "CompanyAddr": address, "LegalAddr": address},
+            **{"CompanyStartDate": "2024-01-15", "FiscalYearStartMonth": "January", "Country": "US"},
+            **{"Email": {"Address": "books@builders.example"}, "WebAddr": {}, "SupportedLanguages": "en"},
+            "NameValue": [
+                {"Name": "OfferingSku", "Value": "QuickBooks Online Plus"},
+                {"Name": "SubscriptionStatus", "Value": "PAID"},
+            ],
+            **{"domain": "QBO", "sparse": False, "Id": "1", "SyncToken": "4"},
+            "MetaData": {"CreateTime": made, "LastUpdatedTime": made},
+        }
+
+    def preferences(self) -> dict[str, Any]:
+        """The Preferences record: currency, closing date, names of custom fields."""
+        made = self.renderer.moment(datetime.fromisoformat("2024-01-15T17:00:00+00:00"))
+        accounting: dict[str, Any] = {
+            "UseAccountNumbers": False,
+            "TrackDepartments": False,
+            "ClassTrackingPerTxn": False,
+        }
+        if self.book.closed_until:
+            accounting["BookCloseDate"] = self.book.closed_until
+        names = [
+            {"Name": f"SalesFormsPrefs.SalesCustomName{key}", "StringValue": name, "Type": "StringType"}
+            for key, name in self.book.field_names.items()
+        ]
+        in_use = [
+            {
+                "Name": f"SalesFormsPrefs.UseSalesCustom{key}",
+                "BooleanValue": key in self.book.field_names,
+                "Type": "BooleanType",
+            }
+            for key in ("1", "2", "3")
+        ]
+        return {
+            "AccountingInfoPrefs": accounting,
+            "SalesFormsPrefs": {
+                "CustomField": [{"CustomField": in_use}, {"CustomField": names}],
+                **{"CustomTxnNumbers": False, "AllowDeposit": True, "AllowDiscount": True},
+                "AutoApplyCredit": self.switches.auto_apply_credits,
+            },
+            "CurrencyPrefs": {
+                "HomeCurrency": {"value": self.book.home_currency},
+                "MultiCurrencyEnabled": self.book.multicurrency,
+            },
+            **{"domain": "QBO", "sparse": False, "Id": "1", "SyncToken": "7"},
+            "MetaData": {"CreateTime": made, "LastUpdatedTime": made},
+        }
+
+    # ---- stale reads ---------------------------------------------------------------------------------------------
+
+    def delay_visibility(self, seconds: float) -> None:
+        """From now on a change is seen by readers only so much later than it is announced."""
+        self.visibility_delay_s = seconds
+        if seconds:
+            for record in [one for kind in Kind for one in self.book.records[kind].values()]:
+                self.renderer.text(record)  # so that there is a picture of it to show meanwhile
+
+    def _hide(self, changes: list[Change], now: datetime) -> None:
+        until = now + timedelta(seconds=self.visibility_delay_s)
+        for change in changes:
+            key = (change.record.kind, change.record.id)
+            hidden = self._hidden.get(key)
+            if hidden is None or hidden[0] <= now:
+                self._hidden[key] = (until, change.before)
+            if not change.record.deleted:
+                self.renderer.text(change.record)
+
+    def _hidden_text(self, kind: Kind, record_id: str) -> tuple[str | None] | None:
+        """The old picture a reader still sees, as a tuple of one; None where the present is visible."""
+        hidden = self._hidden.get((kind, record_id))
+        if hidden is None:
+            return None
+        if hidden[0] <= self.clock.now():
+            del self._hidden[kind, record_id]
+            return None
+        return (hidden[1],)

@@ -1,0 +1,151 @@
+"""The simulator put together: companies, sign-in, webhooks, limits, faults, clock and storage.
+
+Reads: its options; the storage of an earlier run. Writes: storage.
+Guarantees: the same seed makes the same companies; a second start with the same directory goes on from the first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from connectors.simulator.authority import Authority
+from connectors.simulator.book import Change, Mark
+from connectors.simulator.clock import RunningClock, SteppedClock
+from connectors.simulator.company import Company, Event, Project
+from connectors.simulator.faults import Faults
+from connectors.simulator.history import HISTORY_END, write_history
+from connectors.simulator.limits import Limits
+from connectors.simulator.storage import Storage
+from connectors.simulator.webhooks import Courier
+
+FIRST_REALM = 9130000000000001
+NAMES = ("Bayside Builders", "Northgate Construction", "Harrow & Pike Engineering", "Summit Ridge Contractors")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a simulator is started."""
+
+    host: str = "127.0.0.1"
+    port: int = 8090
+    seed: int = 1
+    companies: int = 1
+    history: str = "year"  # year, small, none
+    webhook_url: str | None = None
+    verifier_token: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = None
+    data_dir: Path | None = None
+    auto_consent: bool = False
+    limits: bool = True
+
+
+class Simulator:
+    """A pretend Intuit with its companies."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.clock = RunningClock(not_before=HISTORY_END)
+        self.storage = Storage(options.data_dir)
+        self.authority = Authority(self.clock, self.storage)
+        self.courier = Courier(self.clock, self.storage, options.seed, self.authority.is_connected)
+        self.limits = Limits(self.clock)
+        self.faults = Faults(options.seed)
+        self.companies: dict[str, Company] = {}
+        self._restore_settings()
+        self._open_companies()
+        self.courier.restore(self.storage.queued(), self.storage.deliveries())
+
+    def close(self) -> None:
+        """Give back what is open."""
+        self.storage.close()
+
+    def keep_settings(self) -> None:
+        """Keep webhook settings over a restart."""
+        self.storage.keep_note("webhooks", {key: _kept(value) for key, value in asdict(self.courier.settings).items()})
+
+    def _restore_settings(self) -> None:
+        options = self.options
+        settings = self.courier.settings
+        for key, value in self.storage.notes().get("webhooks", {}).items():
+            kind = type(getattr(settings, key))
+            setattr(settings, key, float(value) if kind is float else value)
+        settings.url = options.webhook_url or settings.url
+        settings.verifier_token = options.verifier_token or settings.verifier_token
+        self.authority.settings.client_id = options.client_id or self.authority.settings.client_id
+        self.authority.settings.client_secret = options.client_secret or self.authority.settings.client_secret
+        self.authority.settings.auto_consent = options.auto_consent
+        self.limits.settings.enabled = options.limits
+        self.authority.restore(self.storage.grants())
+
+    def _open_companies(self) -> None:
+        notes = self.storage.notes()
+        for number in range(max(self.options.companies, sum(name.startswith("company ") for name in notes))):
+            realm = str(FIRST_REALM + number)
+            name = NAMES[number] if number < len(NAMES) else f"Company {number + 1}"
+            company = Company(realm, name, self.clock)
+            if state := notes.get(f"company {realm}"):
+                self._reopen(company, state)
+            else:
+                self._found(company, number)
+            company.listeners.append(self._keep)
+            self.companies[realm] = company
+
+    def _found(self, company: Company, number: int) -> None:
+        """Write a new company's past, silently, with a clock of its own."""
+        company.clock = SteppedClock(HISTORY_END)
+        company.projects = write_history(company, self.options.seed, number, self.options.history)
+        company.clock = self.clock
+        with self.storage.together():
+            self.storage.keep_records(
+                company.realm, [one for records in company.book.records.values() for one in records.values()]
+            )
+            self.storage.keep_records(company.realm, company.book.gone.values())
+            self.keep_company(company)
+
+    def keep_company(self, company: Company) -> None:
+        """Keep what a company is besides its records."""
+        book = company.book
+        state = {
+            "projects": [asdict(project) for project in company.projects],
+            "next_ids": book.next_ids,
+            "field_names": book.field_names,
+            "multicurrency": book.multicurrency,
+            "closed_until": book.closed_until,
+            "switches": asdict(company.switches),
+        }
+        self.storage.keep_note(f"company {company.realm}", state)
+
+    def _reopen(self, company: Company, state: dict[str, Any]) -> None:
+        company.projects = [Project(**project) for project in state["projects"]]
+        for key, value in state["switches"].items():
+            setattr(company.switches, key, value)
+        book = company.book
+        book.field_names, book.multicurrency = state["field_names"], state["multicurrency"]
+        book.closed_until = state["closed_until"]
+        book.restore(self.storage.records(company.realm))
+        for counter, value in state["next_ids"].items():
+            book.next_ids[counter] = max(book.next_ids[counter], value)
+
+    def _keep(self, company: Company, changes: list[Change], events: list[Event]) -> None:
+        with self.storage.together():
+            self.storage.keep_records(company.realm, [one.record for one in changes if one.mark > Mark.SEEN])
+            if any(one.operation == "Create" for one in changes):
+                self.keep_company(company)
+            self.courier.enqueue(events)
+
+
+def _kept(value: Any) -> Any:
+    return str(value) if isinstance(value, float) else value
+
+
+def apply_settings(target: Any, given: dict[str, Any]) -> list[str]:
+    """Set the given fields of a settings object; answers the names it does not have."""
+    known = {one.name for one in fields(target)}
+    for key, value in given.items():
+        if key in known:
+            current = getattr(target, key)
+            setattr(target, key, float(value) if isinstance(current, float) else value)
+    return sorted(set(given) - known)
