@@ -1,0 +1,489 @@
+"""The door for Intuit's webhooks: verify, make durable, answer. A process of its own that knows no company.
+
+Reads: POST /webhooks/quickbooks.
+Writes: `quickbooks-notifications`, one record for each change event: key company id, value the event's exact bytes;
+`parked`, what is correctly signed and cannot be cut into events.
+Guarantees: nothing is parsed before its signature is right; 200 means that the broker has acknowledged every event;
+a right signature is never refused for what the body says; an answer takes at most 2.5 s, whatever is broken.
+Source: Intuit's webhook pages (200 within 3 s, else the whole delivery again and later ones held back); design 2.
+"""
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import hmac
+import logging
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from connectors.config import Settings, SettingsError
+from connectors.http_server import serve
+from connectors.kafka import Publisher
+from schemas.changes import Envelope, Parked
+from schemas.codec import Recorded, file_ids
+from schemas.errors import TransientError, UnprocessableError
+from schemas.notifications import Entry, Split, Unreadable, split_delivery
+from schemas.topics import Topics, topics
+from schemas.wire import Outgoing
+
+PATH = "/webhooks/quickbooks"
+BODY_BYTES_MAX = 1024 * 1024
+DRAIN_BYTES_MAX = 8 * 1024 * 1024  # of a body that is too large, so that its sender still reads the answer
+UNVERIFIED_BYTES_MAX = 64 * 1024 * 1024  # of all bodies that still arrive
+ANSWER_S_MAX = 2.3  # for a whole request from its head on; Intuit waits 3 s
+IN_FLIGHT_MAX = 200
+TRACE_ID_BYTES_MAX = 256
+READY_S = 1.0  # how long an answer about readiness is good
+LOG_EVERY_S = 1.0
+LOG_KINDS_MAX = 1000
+
+log = structlog.get_logger()
+
+
+class Rarely:
+    """Says the same thing at most once a second, and how often it was meant: a flood must not fill the disk."""
+
+    def __init__(self) -> None:
+        self._said: dict[tuple[str, object], tuple[float, int]] = {}
+
+    def say(self, level: int, event: str, **fields: Any) -> None:
+        """Never pass a body, a header or a token: fields are logged as they are."""
+        key, now = (event, fields.get("reason")), time.monotonic()
+        last, hidden = self._said.get(key, (now - LOG_EVERY_S, 0))
+        if now - last < LOG_EVERY_S:
+            self._said[key] = (last, hidden + 1)
+            return
+        if len(self._said) > LOG_KINDS_MAX:
+            self._said.clear()
+        self._said[key] = (now, 0)
+        log.log(level, event, **fields, **({"not_logged": hidden} if hidden else {}))
+
+
+_rarely = Rarely()
+_answers = Counter("ingress_answers", "Answers to webhook deliveries.", ["status"])
+_events = Counter("ingress_events", "Change events that the broker acknowledged.", ["kind"])
+_seconds = Histogram(
+    "ingress_answer_seconds",
+    "Time from the head of a delivery to its answer.",
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 2.5),
+)
+_publishing = Gauge("ingress_in_flight", "Deliveries that wait for the broker now.")
+_done = {kind: _events.labels(kind) for kind in ("published", "parked")}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request is answered."""
+
+    status: int
+    text: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+ACCEPTED = Answer(200, "ok")
+UNSIGNED = Answer(401, "the signature is missing or wrong")
+LATE_BODY = Answer(408, "the body did not arrive in time", ((b"connection", b"close"),))
+TOO_LARGE = Answer(413, "the body is too large", ((b"connection", b"close"),))
+NOT_JSON = Answer(415, "only plain JSON is taken")
+BUSY = Answer(503, "too many deliveries at once", ((b"retry-after", b"1"),))
+NOT_DURABLE = Answer(503, "the delivery could not be made durable in time", ((b"retry-after", b"5"),))
+
+
+class Refused(Exception):
+    """The request gets this answer; nothing of it was published."""
+
+    def __init__(self, answer: Answer):
+        super().__init__(answer.text)
+        self.answer = answer
+
+
+class SenderGone(Exception):
+    """The sender closed the connection before its body was whole."""
+
+
+class VerifierTokens:
+    """The tokens with which Intuit may sign: one, or two while they are rotated."""
+
+    def __init__(self, tokens: Sequence[SecretStr]):
+        keys = [token.get_secret_value().encode() for token in tokens]
+        if not keys or not all(key.strip() for key in keys):
+            raise SettingsError(
+                "The environment is not complete:\n  WEBHOOK_VERIFIER_TOKENS: name at least one token and none empty; "
+                "it stands on the webhooks page of the app at developer.intuit.com"
+            )
+        self._keys = [(key, hashlib.sha256(key).hexdigest()[:8]) for key in keys]
+
+    def signer(self, body: bytes, signature: bytes) -> str | None:
+        """The id of the token that signed these bytes; None: none did.
+
+        Every token is tried, each in constant time, so that the time says nothing about tokens or signature.
+        """
+        found = None
+        for key, key_id in self._keys:
+            expected = base64.b64encode(hmac.digest(key, body, "sha256"))
+            if hmac.compare_digest(expected, signature):
+                found = key_id
+        return found
+
+
+class Ingress:
+    """Takes deliveries. Safe for any number of requests at once, in one event loop."""
+
+    def __init__(self, settings: Settings):
+        self._tokens = VerifierTokens(settings.webhook_verifier_tokens)
+        self._topics = topics(
+            settings.topic_partitions, prefix=settings.topic_prefix, generation=settings.topic_generation
+        )
+        self._build = settings.build
+        self._log = DurableLog(settings.kafka_bootstrap, self._topics)
+        self._bodies = Bodies()
+        self._in_flight = 0
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Connects to the broker in the background, so that the process also starts while it is away."""
+        async with self._log.running():
+            yield
+
+    async def ready(self) -> bool:
+        """Whether a delivery would be made durable now."""
+        return await self._log.ready()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, as ASGI gives it."""
+        started = time.monotonic()
+        headers: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            headers[name] = value if name not in headers else headers[name] + b", " + value
+        try:
+            answer = await self._answer(headers, receive, started + ANSWER_S_MAX)
+        except SenderGone:
+            return
+        _answers.labels(answer.status).inc()
+        _seconds.observe(time.monotonic() - started)
+        await _send(send, answer)
+
+    async def _answer(self, headers: Mapping[bytes, bytes], receive: Receive, deadline: float) -> Answer:
+        try:
+            _refuse_other_types(headers)
+            body = await self._bodies.read(headers, receive, deadline)
+            return await self.receive(headers, body, deadline)
+        except Refused as refused:
+            _rarely.say(logging.WARNING, "delivery refused", status=refused.answer.status, reason=refused.answer.text)
+            return refused.answer
+
+    async def receive(self, headers: Mapping[bytes, bytes], body: bytes, deadline: float) -> Answer:
+        """Verify, make durable, answer. Raises Refused.
+
+        `deadline` is an instant of time.monotonic(). The same delivery twice is published twice: what it means is
+        compared with what is booked, later.
+        """
+        if self._in_flight >= IN_FLIGHT_MAX:
+            raise Refused(BUSY)
+        key_id = self._tokens.signer(body, headers.get(b"intuit-signature", b""))
+        if key_id is None:
+            raise Refused(UNSIGNED)
+        delivery = Delivery(key_id, headers.get(b"intuit-t-id", b""))
+        split = self._split(body, delivery)
+        with self._counted():
+            await self._publish([*self._published(split, delivery), *self._parked(split, delivery)], deadline)
+        _done["published"].inc(len(split.entries))
+        _done["parked"].inc(len(split.unreadable))
+        return ACCEPTED
+
+    def _split(self, body: bytes, delivery: "Delivery") -> Split:
+        try:
+            split = split_delivery(body)
+        except UnprocessableError as error:
+            split = Split([], [Unreadable(body, str(error))])
+        for value, reason in split.unreadable:
+            _rarely.say(logging.ERROR, "parked", reason=reason, bytes=len(value), delivery_id=delivery.id)
+        return split
+
+    def _published(self, split: Split, delivery: "Delivery") -> Iterator[Outgoing]:
+        topic = self._topics.notifications.name
+        for entry in split.entries:
+            yield Outgoing(topic=topic, key=entry.company_id, value=entry.value, headers=delivery.headers(entry))
+
+    def _parked(self, split: Split, delivery: "Delivery") -> Iterator[Outgoing]:
+        """Never was in a topic, so its place is partition -1 and an offset that the same bytes always get."""
+        for value, reason in split.unreadable:
+            digest = hashlib.sha256(value).digest()
+            envelope = Envelope(
+                change_id=UUID(bytes=digest[:16], version=5),
+                company_id="",
+                origin="webhook",
+                recorded_at=delivery.received_at,
+                correlation_id=delivery.id,
+                causes=(),
+            )
+            body = Parked(
+                step="ingress",
+                topic=self._topics.notifications.name,
+                partition=-1,
+                offset=int.from_bytes(digest[:8], "big") >> 1,
+                reason=reason,
+                error_type=UnprocessableError.__name__,
+                build=self._build,
+                value=value,
+            )
+            yield Outgoing(topic=self._topics.parked.name, key="", value=file_ids().encode(Recorded(envelope, body)))
+
+    async def _publish(self, records: Sequence[Outgoing], deadline: float) -> None:
+        try:
+            await self._log.publish(records, deadline - time.monotonic())
+        except TransientError as error:
+            _rarely.say(logging.ERROR, "delivery not made durable", reason=str(error))
+            raise Refused(NOT_DURABLE) from error
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._in_flight += 1
+        _publishing.set(self._in_flight)
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            _publishing.set(self._in_flight)
+
+
+class Delivery:
+    """What all events of one POST share."""
+
+    def __init__(self, key_id: str, trace_id: bytes):
+        self.id = str(uuid4())
+        self.received_at = datetime.now(UTC)
+        stamp = self.received_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode()
+        self._shared: tuple[tuple[str, bytes], ...] = (
+            ("delivery_id", self.id.encode()),
+            ("received_at", stamp),
+            ("signing_key_id", key_id.encode()),
+        )
+        if trace_id and len(trace_id) <= TRACE_ID_BYTES_MAX and trace_id.isascii():
+            self._shared = (*self._shared, ("intuit_t_id", trace_id))
+
+    def headers(self, entry: Entry) -> tuple[tuple[str, bytes], ...]:
+        """The headers of one event's record; all values are UTF-8 text."""
+        return (
+            *self._shared,
+            ("format", entry.format.value.encode()),
+            ("cause_id", entry.cause_id.encode()),
+            ("company_id", entry.company_id.encode()),
+        )
+
+
+class Bodies:
+    """The bodies that arrive now, bounded each and all together."""
+
+    def __init__(self) -> None:
+        self._held_bytes = 0
+
+    async def read(self, headers: Mapping[bytes, bytes], receive: Receive, deadline: float) -> bytes:
+        """One whole body. Raises Refused, or SenderGone."""
+        declared = headers.get(b"content-length", b"")
+        if b"expect" in headers and declared.isdigit() and int(declared) > BODY_BYTES_MAX:
+            _refuse_too_large(int(declared))  # its sender waits for our word before it sends the body
+        held = Held()
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await self._read(receive, held)
+        except TimeoutError:
+            raise Refused(LATE_BODY) from None
+        finally:
+            self._held_bytes -= held.size
+
+    async def _read(self, receive: Receive, held: "Held") -> bytes:
+        """Counted while it arrives: a declared length is not believed."""
+        seen, more = 0, True
+        while more and seen <= DRAIN_BYTES_MAX:
+            chunk, more = await _chunk(receive)
+            seen += len(chunk)
+            self._held_bytes += held.keep(chunk) if seen <= BODY_BYTES_MAX else held.drop()
+            if self._held_bytes > UNVERIFIED_BYTES_MAX:
+                raise Refused(BUSY)
+        if seen > BODY_BYTES_MAX:
+            _refuse_too_large(seen)
+        return b"".join(held.chunks)
+
+
+class Held:
+    """What is kept of one body while it arrives."""
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+        self.size = 0
+
+    def keep(self, chunk: bytes) -> int:
+        """By how many bytes it grew."""
+        self.chunks.append(chunk)
+        self.size += len(chunk)
+        return len(chunk)
+
+    def drop(self) -> int:
+        """By how many bytes it grew: it shrinks to nothing, since the body is too large and only counted now."""
+        freed = self.size
+        self.chunks.clear()
+        self.size = 0
+        return -freed
+
+
+class DurableLog:
+    """The broker, as this process needs it: records are published only into topics that are as they must be."""
+
+    def __init__(self, bootstrap: str, wanted: Topics):
+        self._bootstrap = bootstrap
+        self._partitions = {topic.name: topic.partitions for topic in (wanted.notifications, wanted.parked)}
+        self._publisher: Publisher | None = None
+        self._checked = False
+        self._ready = (False, -READY_S)
+        self._asking = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Looks for the broker in the background until it is there once; from then on the publisher reconnects."""
+        async with Publisher(self._bootstrap, client_id="ingress") as self._publisher:
+            looking = asyncio.create_task(self._look())
+            try:
+                yield
+            finally:
+                looking.cancel()
+
+    async def publish(self, records: Sequence[Outgoing], within_s: float) -> None:
+        """Returns when the broker has them all. Raises TransientError."""
+        if not self._checked or self._publisher is None:
+            raise TransientError("the broker was not there yet, or its topics are not as they must be")
+        if records:
+            await self._publisher.publish(records, within_s=max(0.0, within_s))
+
+    async def ready(self) -> bool:
+        """Whether the broker answers and its topics are right, as known at most a second ago."""
+        async with self._asking:
+            answer, asked_at = self._ready
+            if time.monotonic() - asked_at >= READY_S:
+                answer = await self._check()
+                self._ready = (answer, time.monotonic())
+        return answer
+
+    async def _look(self) -> None:
+        while True:
+            if await self.ready():
+                log.info("ready", topics=sorted(self._partitions))
+                return
+            await asyncio.sleep(READY_S)
+
+    async def _check(self) -> bool:
+        assert self._publisher is not None  # nobody asks before `running`
+        try:
+            found = await self._publisher.partition_counts(self._partitions)
+        except TransientError as error:
+            _rarely.say(logging.WARNING, "not ready", reason=str(error))
+            return False
+        if found != self._partitions:
+            _rarely.say(logging.ERROR, "not ready", reason="topics are missing or have another number of partitions")
+            return False
+        self._checked = True
+        return True
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The ASGI application; every answer's security headers come from `main`'s server.
+
+    Raises SettingsError without a verifier token: it would refuse every delivery, or worse, take any.
+    """
+    ingress = Ingress(settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with ingress.running():
+            yield
+
+    async def health(_: Request) -> PlainTextResponse:
+        return PlainTextResponse("alive")
+
+    async def ready(_: Request) -> PlainTextResponse:
+        is_ready = await ingress.ready()
+        return PlainTextResponse("ready" if is_ready else "the broker is away", 200 if is_ready else 503)
+
+    routes = [Route(PATH, ingress, methods=["POST"]), Route("/health", health), Route("/ready", ready)]
+    app = Starlette(routes=routes, lifespan=lifespan)
+    app.router.redirect_slashes = False  # a delivery is refused, never sent elsewhere
+    return app
+
+
+def main(settings: Settings) -> None:
+    """Run the process until it is told to stop; deliveries that it has begun are answered first."""
+    configure_log(settings.log_level)
+    app = create_app(settings)
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, addr=settings.ingress_host)
+    serve(app, settings.ingress_host, settings.ingress_port)
+
+
+def configure_log(level: str) -> None:
+    """One JSON object a line on standard error; what libraries say in the same form."""
+    number = logging.getLevelNamesMapping()[level]
+    shared: list[Any] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
+        foreign_pre_chain=shared,
+    )
+    out = logging.StreamHandler(sys.stderr)
+    out.setFormatter(formatter)
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[out], force=True)
+
+
+def _refuse_other_types(headers: Mapping[bytes, bytes]) -> None:
+    media = headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
+    if not (media == b"application/json" or (media.startswith(b"application/") and media.endswith(b"+json"))):
+        raise Refused(NOT_JSON)
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise Refused(NOT_JSON)
+
+
+def _refuse_too_large(size: int) -> None:
+    """Told loudly: an honest delivery of that size would come again and again and block all later ones."""
+    _rarely.say(logging.ERROR, "delivery too large: if it is Intuit's, it blocks the feed", bytes=size)
+    raise Refused(TOO_LARGE)
+
+
+async def _chunk(receive: Receive) -> tuple[bytes, bool]:
+    message = await receive()
+    if message["type"] != "http.request":
+        raise SenderGone
+    return message.get("body", b""), message.get("more_body", False)
+
+
+async def _send(send: Send, answer: Answer) -> None:
+    text = answer.text.encode()
+    head = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text)), *answer.headers]
+    await send({"type": "http.response.start", "status": answer.status, "headers": head})
+    await send({"type": "http.response.body", "body": text})
+
+
+if __name__ == "__main__":
+    main(Settings.from_environment(os.environ))
