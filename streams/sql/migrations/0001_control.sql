@@ -9,7 +9,9 @@ CREATE TABLE control.companies (
     state           text NOT NULL,               -- not_connected, authorising, connected, active, reconnect_needed, paused, disconnected
     connected_at    timestamptz,
     gap_since       timestamptz,                 -- changes since then may be unread; NULL: none
+    gaps_noted      bigint NOT NULL DEFAULT 0,   -- rises with every note, so that a note during a sweep is seen at its end
     swept_until     timestamptz,                 -- Intuit's time: everything changed before it has been read
+    swept_at        timestamptz,                 -- our time of that sweep's end
     webhook_at      timestamptz                  -- receipt of the last notification
 );
 COMMENT ON COLUMN control.companies.gap_since IS 'repair reads everything that changed since then, then clears it';
@@ -33,7 +35,7 @@ CREATE TABLE control.tokens (
 );
 
 CREATE TABLE control.authorisations (
-    state           text PRIMARY KEY,            -- the OAuth state: one use, ten minutes
+    state           text PRIMARY KEY,            -- SHA-256 of the OAuth state: one use, ten minutes
     organisation_id text NOT NULL,
     created_at      timestamptz NOT NULL DEFAULT now()
 );
@@ -42,7 +44,8 @@ CREATE TABLE control.reads (
     company_id  text NOT NULL,
     record_type text NOT NULL,
     record_id   text NOT NULL,
-    read_at     timestamptz NOT NULL,            -- Intuit's time of the last answer that held it
+    read_at     timestamptz NOT NULL,            -- Intuit's time of the last answer that was published
+    revised_at  timestamptz,                     -- what that answer showed; NULL: it said that the record is gone
     PRIMARY KEY (company_id, record_type, record_id)
 );
 
@@ -54,12 +57,34 @@ CREATE TABLE control.calls (
     metered    bigint NOT NULL DEFAULT 0,        -- successful ones, which Intuit counts
     PRIMARY KEY (company_id, month, route)
 );
+CREATE INDEX calls_of_month ON control.calls (month) INCLUDE (metered);
 
-CREATE TABLE control.limiter (
+CREATE TABLE control.limiter (                   -- one row a company, shared by all processes
     company_id    text PRIMARY KEY,
-    tokens        double precision NOT NULL,     -- calls that may be made now
-    refilled_at   timestamptz NOT NULL,
+    recent        timestamptz[] NOT NULL DEFAULT '{}', -- when the last calls were allowed: at most 8 in any second
+    minute_at     timestamptz,                   -- how far the minute's allowance is used up
     blocked_until timestamptz                    -- after a 429
+);
+
+CREATE TABLE control.unread (                    -- to be read as soon as the company can be: what no sweep would find
+    company_id   text NOT NULL,
+    record_type  text NOT NULL,
+    record_id    text NOT NULL,
+    announced_at timestamptz,                    -- of a delete; NULL: none was announced
+    caused_at    timestamptz NOT NULL,           -- of the newest cause
+    cause_id     text NOT NULL,
+    origin       text NOT NULL,
+    noted_at     timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (company_id, record_type, record_id)
+);
+
+CREATE TABLE control.jobs (                      -- long work of repair, one job of a kind at a time for a company
+    company_id  text NOT NULL,
+    kind        text NOT NULL,                   -- sweep
+    cursor      jsonb NOT NULL DEFAULT '{}',     -- where to go on after a crash
+    lease_id    uuid,                            -- who works on it
+    lease_until timestamptz,                     -- until then nobody else does
+    PRIMARY KEY (company_id, kind)
 );
 
 CREATE TABLE control.project_owners (
