@@ -226,7 +226,7 @@ def _settle(books: Books, decision: Decision, changed: Mapping[Key, Document]) -
         stand += _standing_facts(document, wanted)
         settle += _settled(document, wanted)
         decision.notices += _notices(document, wanted)
-        decision.reads |= _to_read(document.booked, wanted)
+        decision.reads |= _to_read(view, document, wanted)
     decision.facts += undo + stand + settle
 
 
@@ -263,19 +263,23 @@ def _figures(head: SalesDocument) -> Figures:
     )
 
 
-def _to_read(booked: Booking, wanted: Booking) -> set[Key]:
+def _to_read(books: Books, document: Document, wanted: Booking) -> set[Key]:
     """Counterparts that nobody has read: asked for once, when the waiting begins."""
-    unknown = {WaitCause.INVOICE_UNKNOWN, WaitCause.CREDIT_MEMO_UNKNOWN}
     found: set[Key] = set()
     for part, waiting in wanted.waiting.items():
-        if part in booked.waiting and booked.waiting[part].cause is waiting.cause:
+        if part in document.booked.waiting and document.booked.waiting[part].cause is waiting.cause:
             continue
         if waiting.cause is WaitCause.CUSTOMER_UNKNOWN:
             found.add((CUSTOMER, waiting.customer_id))
-        elif waiting.cause in unknown and ":" in part:
-            record_type, _, record_id = part.partition(":")
-            found.add((record_type, record_id))
+        elif waiting.cause in (WaitCause.INVOICE_UNKNOWN, WaitCause.CREDIT_MEMO_UNKNOWN):
+            found |= _unread_targets(books, document)
     return found
+
+
+def _unread_targets(books: Books, document: Document) -> set[Key]:
+    lines = document.head.lines if isinstance(document.head, Payment) else ()
+    targets = (books.document((line.record_type, line.record_id)) for line in lines if line.record_type in SALES)
+    return {target.key for target in targets if target.head is None and target.gone_at is None}
 
 
 # --- the difference between two bookings -------------------------------------------------------------------------

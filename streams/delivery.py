@@ -1,0 +1,238 @@
+"""Run any step safely: the one loop that retries, publishes, parks and only then acknowledges.
+
+The only module that knows Faust. What Faust does well is used: groups, partitions, rebalancing, agents. What loses
+data is not: `take`, concurrency, exactly_once, tables, automatic acknowledgement (docs/decisions/0003).
+Guarantees: a record is acknowledged after its effect is durable; an error that nobody expected ends the process with
+the committed offset at the first record that is not done; a step that stands still ends the process too (exit 70).
+"""
+
+import asyncio
+import logging
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import faust
+import mode
+import stamina
+import structlog
+
+from schemas.errors import TransientError
+from schemas.topics import Topic
+from schemas.wire import Incoming, Outcome, Outgoing, Unworkable
+
+BATCH_MAX = 1000
+BATCH_WAIT_S = 0.05
+RETRY_S = 15.0  # a batch that cannot be worked for this long ends the process; a rebalance waits no longer
+STALL_S = 60.0  # a lag without any finished batch for this long ends the process
+STOP_S = 30.0
+log = structlog.get_logger()
+
+
+class Work(Protocol):
+    """What a step does with a batch. It persists or calls out, never both."""
+
+    async def do(self, batch: Sequence[Incoming]) -> Outcome:
+        """Raises TransientError to be called again with the same batch; anything else ends the process."""
+
+    async def assigned(self, partitions: Collection[tuple[str, int]]) -> None:
+        """These (topic, partition) are this worker's from now on, and no others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One consumer group and its work."""
+
+    name: str  # the consumer group; with its version, and never changed
+    reads: tuple[Topic, ...]
+    work: Work
+    batch_max: int = BATCH_MAX
+    batch_wait_s: float = BATCH_WAIT_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """How steps reach the broker, and where they put what cannot be worked."""
+
+    bootstrap: str
+    session_timeout_s: float
+    publish: Callable[[Sequence[Outgoing]], Awaitable[None]]  # returns when the broker has them all
+    park: Callable[[str, Sequence[Unworkable]], Awaitable[None]]  # durable when it returns; twice is one row
+    lag: Callable[[str, Collection[tuple[str, int]]], Awaitable[int]]  # of a group on these partitions
+
+    async def run(self, steps: Sequence[Step], *, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        """Run the steps until `stop` is set. Raises what ended a step, after the others were stopped.
+
+        `ready` is called once, when every step has its first partitions.
+        """
+        _quiet()
+        runs = [_Run(self, step) for step in steps]
+        async with AsyncExitStack() as stack:
+            for run in runs:
+                await stack.enter_async_context(run.running())
+            stopping = asyncio.create_task(stop.wait())
+            beginning = asyncio.create_task(_announce(runs, ready))
+            waits = [stopping, *(asyncio.create_task(run.crashed()) for run in runs)]
+            try:
+                done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (*waits, beginning):
+                    task.cancel()
+            for task in done - {stopping}:
+                task.result()
+
+
+async def _announce(runs: Sequence["_Run"], ready: Callable[[], None]) -> None:
+    for run in runs:
+        await run.has_partitions.wait()
+    ready()
+
+
+class _Run:
+    """One step on its own Faust app."""
+
+    def __init__(self, delivery: Delivery, step: Step) -> None:
+        self._delivery, self._step = delivery, step
+        self._owned: set[tuple[str, int]] = set()
+        self._finished_at = time.monotonic()
+        self.has_partitions = asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The app, started on this loop and stopped in bounded time."""
+        with tempfile.TemporaryDirectory(prefix="faust-") as folder:
+            self._app = app = self._create_app(folder)
+            app.loop = asyncio.get_running_loop()
+            app.finalize()
+            watchdog = asyncio.create_task(self._watch())
+            self._watchdog = watchdog
+            await app.maybe_start()
+            try:
+                yield
+            finally:
+                watchdog.cancel()
+                await self._stop(app)
+
+    async def crashed(self) -> None:
+        """Returns never; raises what ended the app."""
+        ended = asyncio.create_task(self._app.wait_until_stopped())
+        await asyncio.wait([ended, self._watchdog], return_when=asyncio.FIRST_COMPLETED)
+        if self._watchdog.done() and not self._watchdog.cancelled():
+            self._watchdog.result()
+        raise self._app.crash_reason or RuntimeError(f"{self._step.name} stopped by itself")
+
+    async def _stop(self, app: Any) -> None:
+        try:
+            await asyncio.wait_for(app.stop(), timeout=STOP_S)
+        except TimeoutError:
+            log.warning("step did not stop in time", step=self._step.name, after_s=STOP_S)
+
+    def _create_app(self, folder: str) -> Any:
+        app = faust.App(self._step.name, **self._settings(folder))
+        topic = app.topic(*(topic.name for topic in self._step.reads), key_serializer="raw", value_serializer="raw")
+        agent = app.agent(topic, name=self._step.name, supervisor_strategy=mode.CrashingSupervisor, concurrency=1)
+        agent(self._deliver)
+
+        async def on_assigned(_: Any, /, *arguments: Any, **__: Any) -> None:
+            assigned = arguments[0]
+            names = {topic.name for topic in self._step.reads}
+            self._owned = {(tp.topic, tp.partition) for tp in assigned if tp.topic in names}
+            await self._retrying(lambda: self._step.work.assigned(self._owned))
+            self._finished_at = time.monotonic()
+            self.has_partitions.set()
+
+        app.on_partitions_assigned.connect(on_assigned, weak=False)
+        return app
+
+    def _settings(self, folder: str) -> dict[str, Any]:
+        """As measured: docs/decisions/0003 says why each differs from its default."""
+        timeout_s = self._delivery.session_timeout_s
+        return {
+            "broker": f"aiokafka://{self._delivery.bootstrap}",
+            "datadir": folder,
+            "store": "memory://",
+            "version": 1,
+            "autodiscover": False,
+            "broker_commit_interval": 0.5,
+            "broker_commit_every": 1000,
+            "broker_max_poll_records": 1000,
+            "stream_buffer_maxsize": 4096,
+            "broker_session_timeout": timeout_s,
+            "broker_heartbeat_interval": timeout_s / 10,
+            "broker_rebalance_timeout": 60.0,
+            "broker_request_timeout": max(60.0, timeout_s + 10),
+            "stream_wait_empty": True,
+            "agent_supervisor": mode.CrashingSupervisor,
+            "processing_guarantee": "at_least_once",
+            "table_standby_replicas": 0,
+            "topic_disable_leader": True,
+            "topic_allow_declare": False,
+            "consumer_auto_offset_reset": "earliest",
+            "producer_acks": -1,
+            "producer_request_timeout": 30.0,
+            "web_enabled": False,
+            "key_serializer": "raw",
+            "value_serializer": "raw",
+        }
+
+    async def _deliver(self, stream: Any) -> None:
+        step, delivery = self._step, self._delivery
+        async for events in stream.noack_take(step.batch_max, within=step.batch_wait_s):
+            batch = [_incoming(event) for event in events]
+            outcome = await self._retrying(lambda batch=batch: step.work.do(batch))  # type: ignore[misc]
+            if outcome.outputs:
+                await self._retrying(lambda outcome=outcome: delivery.publish(outcome.outputs))  # type: ignore[misc]
+            if outcome.unworkable:
+                await self._retrying(
+                    lambda outcome=outcome: delivery.park(step.name, outcome.unworkable)  # type: ignore[misc]
+                )
+            published = getattr(step.work, "published", None)
+            if published is not None:
+                await published(outcome)
+            for event in events:
+                event.ack()
+            self._finished_at = time.monotonic()
+
+    async def _retrying(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        async for attempt in stamina.retry_context(
+            on=TransientError, attempts=None, timeout=RETRY_S, wait_initial=0.1, wait_max=2.0
+        ):
+            with attempt:
+                return await call()
+
+    async def _watch(self) -> None:
+        """End the process when there is work and none is finished: a stuck consumer looks healthy otherwise."""
+        while True:
+            await asyncio.sleep(STALL_S / 4)
+            finished_at = max(self._finished_at, getattr(self._step.work, "progressed_at", 0.0))
+            if time.monotonic() - finished_at < STALL_S or not self._owned:
+                continue
+            if await self._delivery.lag(self._step.name, self._owned):
+                raise SystemExit(70)
+            self._finished_at = time.monotonic()
+
+
+def _incoming(event: Any) -> Incoming:
+    message = event.message
+    return Incoming(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        key=(message.key or b"").decode(errors="replace"),
+        value=message.value,
+        headers=_headers(message.headers),
+        timestamp_ms=int(message.timestamp * 1000),
+    )
+
+
+def _headers(headers: Any) -> Mapping[str, bytes]:
+    return dict(headers) if headers else {}
+
+
+def _quiet() -> None:
+    """Faust and its client say much that nobody acts on, and build records that nobody reads."""
+    for name in ("aiokafka", "faust", "mode"):
+        logging.getLogger(name).setLevel(logging.WARNING)
