@@ -22,6 +22,7 @@ from schemas.quickbooks import (
     INVOICE,
     PAYMENT,
     REFUND,
+    SALES,
     Customer,
     Payment,
     Record,
