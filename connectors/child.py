@@ -79,17 +79,10 @@ class Child:
     def start(self) -> None:
         """Start it without waiting for its first answer."""
         self.stop_leftover()
-        with self._open_log() as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own command, no shell
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                cwd=self._folder,
-                env=dict(self._environment),
-                **_as_account(self._account),
-            )
+        try:
+            self._process = self._spawn()
+        except OSError as error:
+            raise CannotStart(f"{self.name} cannot be run here: {error}") from error
         self._pid_file.write_text(str(self.pid))
         self._guard = subprocess.Popen(  # noqa: S603
             ["/bin/sh", "-c", _GUARD, "guard", str(self.pid), self._stops_on.name.removeprefix("SIG")],
@@ -170,6 +163,19 @@ class Child:
     def _pid_file(self) -> Path:
         return self._folder / "pid"
 
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with self._open_log() as log:
+            return subprocess.Popen(  # noqa: S603 - our own command, no shell
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=self._folder,
+                env=dict(self._environment),
+                **_as_account(self._account),
+            )
+
     def _open_log(self) -> IO[bytes]:
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
             self.log.unlink()
@@ -185,15 +191,18 @@ class Child:
 
 def run_once(name: str, command: Sequence[str], folder: Path, *, account: str | None = None) -> None:
     """Run a program to its end. Raises CannotStart with what it said when it fails."""
-    done = subprocess.run(  # noqa: S603 - our own command, no shell
-        command,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        cwd=folder,
-        env=_QUIET_ENVIRONMENT,
-        **_as_account(account),
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 - our own command, no shell
+            command,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            cwd=folder,
+            env=_QUIET_ENVIRONMENT,
+            **_as_account(account),
+        )
+    except OSError as error:
+        raise CannotStart(f"{name} cannot be run here: {error}") from error
     if done.returncode != 0:
         raise CannotStart(f"{name} failed in {folder}: {(done.stderr or done.stdout).strip()[-300:]}")
 

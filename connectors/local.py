@@ -280,7 +280,10 @@ class Broker:
         with _owned(folder) as lock:
             cluster = _cluster(folder, nodes)
             class_path = os.pathsep.join(map(str, jars(progress)))
-            broker = cls(folder, [_node(folder, cluster, n, class_path) for n in range(1, nodes + 1)], lock)
+            progress("preparing Apache Kafka", 0, 1)
+            with ThreadPoolExecutor(nodes) as at_once:
+                made = at_once.map(partial(_node, folder, cluster, class_path), range(1, nodes + 1))
+                broker = cls(folder, list(made), lock)
         try:
             broker._start(progress)
         except BaseException:
@@ -338,7 +341,7 @@ def _cluster_id() -> str:
     return "K" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
 
 
-def _node(folder: Path, cluster: dict[str, Any], number: int, class_path: str) -> Node:
+def _node(folder: Path, cluster: dict[str, Any], class_path: str, number: int) -> Node:
     home = folder / f"node{number}"
     home.mkdir(exist_ok=True)
     properties = home / "node.properties"

@@ -111,3 +111,14 @@ def test_a_child_that_ends_at_once_says_why(tmp_path: Path) -> None:
     with pytest.raises(CannotStart, match="sleeper ended while starting: OSError: the address is in use"):
         child.wait_until(lambda: False)
     child.stop()
+
+
+def test_a_program_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(CannotStart, match="sleeper cannot be run here"):
+        Child("sleeper", [str(tmp_path / "nothing")], tmp_path).start()
+
+
+def test_a_child_that_nobody_stopped_ends_with_its_starter(tmp_path: Path) -> None:
+    ends_at_once = STARTER.removesuffix("time.sleep(600)\n")
+    starter = subprocess.run([sys.executable, "-c", ends_at_once, tmp_path, SLEEPS], stdout=subprocess.PIPE, text=True)
+    until(lambda: gone(int(starter.stdout)))
