@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from enum import IntEnum
 from typing import Any
 
 from connectors.simulator import forms
+from connectors.simulator.effects import Change, Effects, Mark, Switches
+from connectors.simulator.ledger import Ledger
 from connectors.simulator.records import (
     KIND_OF_LINK,
     ONE,
@@ -27,11 +27,11 @@ from connectors.simulator.records import (
     ItemKey,
     Kind,
     OpenItem,
-    Posting,
     Record,
     Refused,
     against_rules,
     bad_reference,
+    copy_tree,
     missing,
     money,
     not_found,
@@ -46,62 +46,6 @@ READ_ONLY = frozenset(
 DOC_NUMBERED = SALES_FORMS | {Kind.JOURNAL_ENTRY}
 
 
-@dataclass(slots=True)
-class Switches:
-    """What nobody knows for sure about Intuit (UNSURE in intuit.md): each can be set either way."""
-
-    memo_revision_on_apply: bool = True  # applying a memo raises its SyncToken, as it does an invoice's
-    merge_moves_times: bool = True  # a merge gives the moved documents a new LastUpdatedTime
-    merge_announces_documents: bool = False  # ... and a webhook each
-    announce_unapplied_payment: bool = True  # voiding an invoice sends payment.updated
-    announce_balance_changes: bool = False  # a customer whose balance moved sends customer.updated
-    inactive_announced_as: str = "Update"  # or "Delete"
-    inactive_writes_off: bool = True  # making a customer inactive with an open balance makes a credit memo
-    changed_since_inclusive: bool = True  # CDC: >= rather than >
-    payment_family_only: bool = True  # a payment may only link documents of its customer and that customer's jobs
-    false_deletes: bool = False  # CDC reports an updated record as Deleted now and then
-    auto_apply_credits: bool = False  # new invoices eat open credits at once
-
-
-class Mark(IntEnum):
-    """How strongly an operation touches a record; the strongest counts."""
-
-    SEEN = 0  # only what is shown changes (a name): no new revision
-    BALANCE = 1  # LastUpdatedTime moves, SyncToken does not
-    LINKED = 2  # both move: a payment was applied or taken away
-    DIRECT = 3  # somebody wrote this record
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One record that an operation touched."""
-
-    record: Record
-    operation: str  # Create, Update, Void, Delete, Merge
-    mark: Mark
-    before: str | None = None  # the JSON last shown, where it had been shown
-    gone_id: str | None = None  # Merge: the customer that vanished
-
-
-class Effects:
-    """Collects what one operation touches, strongest mark first."""
-
-    def __init__(self) -> None:
-        self.marks: dict[Record, Mark] = {}
-        self.operations: dict[Record, str] = {}
-
-    def mark(self, record: Record, mark: Mark) -> None:
-        """Touch a record; a weaker mark never replaces a stronger one."""
-        found = self.marks.get(record)
-        if found is None or mark > found:
-            self.marks[record] = mark
-
-    def direct(self, record: Record, operation: str) -> None:
-        """Say that the operation wrote this record itself."""
-        self.marks[record] = Mark.DIRECT
-        self.operations[record] = operation
-
-
 class Book:
     """The books of one company."""
 
@@ -113,10 +57,9 @@ class Book:
         self.closed_until: str | None = None  # Preferences.AccountingInfoPrefs.BookCloseDate
         self.records: dict[Kind, dict[str, Record]] = {kind: {} for kind in Kind}
         self.gone: dict[tuple[Kind, str], Record] = {}
-        self.items: dict[ItemKey, OpenItem] = {}
-        self.open_items: dict[str, dict[ItemKey, None]] = {}  # customer -> items with something left
-        self.account_totals: dict[str, Decimal] = {}
-        self.receivable: dict[str, Decimal] = {}  # customer -> balance in the customer's currency
+        self.ledger = Ledger()
+        self.items = self.ledger.items
+        self.open_items = self.ledger.open_items
         self.children: dict[str, dict[str, None]] = {}
         self.documents_of: dict[str, dict[Record, None]] = {}
         self._names: dict[str, str] = {}
@@ -149,7 +92,7 @@ class Book:
 
     def balance(self, customer_id: str) -> Decimal:
         """The customer's own balance, from the general ledger; may be negative."""
-        return self.receivable.get(customer_id, ZERO)
+        return self.ledger.receivable.get(customer_id, ZERO)
 
     def balance_with_jobs(self, customer_id: str) -> Decimal:
         """The customer's balance and those of everything below it."""
@@ -245,7 +188,7 @@ class Book:
         payments = {record.id for record in moved if record.kind is Kind.PAYMENT}
         for record in moved:
             if record.kind is not Kind.PAYMENT:
-                payments |= self._payments_of(record)
+                payments |= self.ledger.payments_of(record)
                 self._repost(record, effects)
         self._settle(payments, effects)
         gone.fields["Active"] = False
@@ -262,7 +205,7 @@ class Book:
         for record in ordered:
             if not record.deleted and record.kind is not Kind.CUSTOMER:
                 for line in record.applications:
-                    self._link(record.id, line)
+                    self.ledger.link(record.id, line)
                 self._repost(record, effects)
 
     # ---- customers -----------------------------------------------------------------------------------------------
@@ -384,7 +327,7 @@ class Book:
     # ---- documents and payments ----------------------------------------------------------------------------------
 
     def _add(self, kind: Kind, body: dict[str, Any], at: datetime, effects: Effects) -> Record:
-        fields = {key: value for key, value in copy.deepcopy(body).items() if key not in READ_ONLY}
+        fields = {key: value for key, value in copy_tree(body).items() if key not in READ_ONLY}
         if kind is Kind.PAYMENT and body.get("TotalAmt") is not None:
             fields["TotalAmt"] = money(body["TotalAmt"])
         if kind is not Kind.CUSTOMER:
@@ -435,7 +378,7 @@ class Book:
         elif draft.kind is Kind.PAYMENT:
             draft.total = money(fields.get("TotalAmt", 0))
             draft.applications = self._applications(record, fields)
-            draft.unapplied = self._equation(draft)
+            draft.unapplied = self.ledger.unapplied(draft.total, draft.applications)
             self._check_equation(draft)
         elif draft.kind is Kind.JOURNAL_ENTRY:
             draft.total = forms.journal_total(fields)
@@ -507,7 +450,8 @@ class Book:
             raise Refused(
                 "6140",
                 "Duplicate Document Number Error",
-                f"Duplicate Document Number Error : You must specify a different number. This number has already been used. DocNumber={number}",
+                "Duplicate Document Number Error : You must specify a different number. "
+                f"This number has already been used. DocNumber={number}",
             )
 
     def _check_open_period(self, *versions: dict[str, Any]) -> None:
@@ -516,7 +460,8 @@ class Book:
                 raise Refused(
                     "6210",
                     "Account Period Closed, Cannot Update Through Services Error",
-                    f"The account period has closed and the account books cannot be updated through the QBO Services API. Please use the QBO website to make these changes. Closed until {self.closed_until}",
+                    "The account period has closed and the account books cannot be updated through the QBO Services "
+                    f"API. Please use the QBO website to make these changes. Closed until {self.closed_until}",
                 )
 
     def _replace(self, record: Record, draft: Record, effects: Effects) -> None:
@@ -586,13 +531,6 @@ class Book:
             if self.switches.payment_family_only and not self.is_within(item.customer, payer):
                 raise against_rules("Business Validation Error: the linked transaction belongs to another customer.")
 
-    def _equation(self, payment: Record) -> Decimal:
-        """UnappliedAmt = TotalAmt + sources - uses."""
-        left = payment.total
-        for line in payment.applications:
-            left += line.amount if self.items[line.item].is_credit else -line.amount
-        return left
-
     def _check_equation(self, draft: Record) -> None:
         if draft.total < 0:
             raise against_rules("Business Validation Error: Transaction amount must be 0 or greater.")
@@ -608,25 +546,13 @@ class Book:
         before = {line.item: line.amount for line in payment.applications}
         after = {line.item: line.amount for line in wanted}
         for line in payment.applications:
-            self._drop_link(line.item, payment.id)
+            self.ledger.unlink(line.item, payment.id)
         payment.applications = wanted
         for line in wanted:
-            self._link(payment.id, line)
+            self.ledger.link(payment.id, line)
         for key in {**before, **after}:
             if before.get(key) != after.get(key):
                 self._touch_item(key, effects)
-
-    def _link(self, payment_id: str, line: Application) -> None:
-        item = self.items[line.item]
-        item.links[payment_id] = line.amount
-        item.applied += line.amount
-        self._index_open(item)
-
-    def _drop_link(self, key: ItemKey, payment_id: str) -> None:
-        item = self.items.get(key)
-        if item is not None and payment_id in item.links:
-            item.applied -= item.links.pop(payment_id)
-            self._index_open(item)
 
     def _touch_item(self, key: ItemKey, effects: Effects) -> None:
         record = self.records[key.kind].get(key.id)
@@ -644,15 +570,9 @@ class Book:
         if record.kind is Kind.PAYMENT:
             self._relink(record, [], effects)
             return
-        for key in self._item_keys(record):
+        for key in self.ledger.keys_of(record):
             for payment_id in list(self.items[key].links):
                 self._cut(self.records[Kind.PAYMENT][payment_id], key, ZERO, effects)
-
-    def _item_keys(self, record: Record) -> list[ItemKey]:
-        keys = [
-            ItemKey(record.kind, record.id, posting.item) for posting in record.postings if posting.item is not None
-        ]
-        return [key for key in keys if key in self.items]
 
     def _cut(self, payment: Record, key: ItemKey, to: Decimal, effects: Effects) -> None:
         """Lower one line of a payment to `to` and bring the payment's equation back into order."""
@@ -669,9 +589,7 @@ class Book:
 
     def _trim(self, payment: Record, lines: list[Application]) -> None:
         """Give back uses that nothing covers any more, or credits that nothing uses, last line first."""
-        left = payment.total
-        for line in lines:
-            left += line.amount if self.items[line.item].is_credit else -line.amount
+        left = self.ledger.unapplied(payment.total, lines)
         for line in reversed(lines):
             is_source = self.items[line.item].is_credit
             if left < 0 and not is_source:
@@ -692,23 +610,20 @@ class Book:
         if record.kind is Kind.DEPOSIT:
             self._mark_deposited(record, _deposited(record), effects)
         self._unlink_turned(record, effects)
-        linked = self._payments_of(record)
+        linked = self.ledger.payments_of(record)
         self._repost(record, effects)
         self._settle(linked, effects)
-        for key in self._item_keys(record):
+        for key in self.ledger.keys_of(record):
             self._fit(key, effects)
 
     def _unlink_turned(self, record: Record, effects: Effects) -> None:
         """What is worth nothing any more, or turned from charge to credit, cannot stay linked."""
-        after = {entry.item: entry.amount for entry in self._entries(record) if entry.item is not None}
-        for key in self._item_keys(record):
+        after = {entry.item: entry.amount for entry in self.ledger.entries(record) if entry.item is not None}
+        for key in self.ledger.keys_of(record):
             item = self.items[key]
             if item.original * after.get(key.line, ZERO) <= 0:
                 for payment_id in list(item.links):
                     self._cut(self.records[Kind.PAYMENT][payment_id], key, ZERO, effects)
-
-    def _payments_of(self, record: Record) -> set[str]:
-        return {payment_id for key in self._item_keys(record) for payment_id in self.items[key].links}
 
     def _settle(self, payment_ids: set[str], effects: Effects) -> None:
         for payment_id in sorted(payment_ids, key=int):
@@ -752,7 +667,8 @@ class Book:
 
     def _apply_credits(self, invoice: Record, at: datetime, effects: Effects) -> None:
         """What QuickBooks does by itself where a company asked for it: a zero payment links the oldest credits."""
-        wanted, lines = self.open_amount(invoice), []
+        wanted = self.open_amount(invoice)
+        lines: list[dict[str, Any]] = []
         for key in list(self.open_items.get(str(invoice.customer_id), ())):
             item = self.items[key]
             if item.is_credit and key.kind is Kind.CREDIT_MEMO and wanted > 0:
@@ -761,98 +677,20 @@ class Book:
                 wanted -= used
         if not lines:
             return
-        paid = sum((line["Amount"] for line in lines), ZERO)
+        paid = self.open_amount(invoice) - wanted
         lines.insert(0, {"Amount": paid, "LinkedTxn": [{"TxnId": invoice.id, "TxnType": "Invoice"}]})
         self._add(
             Kind.PAYMENT, credit_link(str(invoice.customer_id), lines, str(invoice.fields["TxnDate"])), at, effects
         )
 
-    # ---- the general ledger --------------------------------------------------------------------------------------
-
     def _repost(self, record: Record, effects: Effects) -> None:
-        """Take a record's entries out of the ledger and put in those it should have now."""
-        before = record.postings
-        if record.kind is Kind.PAYMENT:
-            record.unapplied = self._equation(record)
-        after = () if record.deleted else self._entries(record)
-        if before == after and record.kind is not Kind.PAYMENT:
-            self._set_items(record, before, after)
-            return
-        moved: dict[str, Decimal] = {}
-        for sign, entries in ((-1, before), (1, after)):
-            for entry in entries:
-                self.account_totals[entry.account] = self.account_totals.get(entry.account, ZERO) + sign * entry.home
-                if entry.customer is not None:
-                    moved[entry.customer] = moved.get(entry.customer, ZERO) + sign * entry.amount
-        record.postings = after
-        self._set_items(record, before, after)
-        for customer_id, amount in moved.items():
-            self._move_balance(customer_id, amount, effects)
-
-    def _entries(self, record: Record) -> tuple[Posting, ...]:
-        return self._payment_entries(record) if record.kind is Kind.PAYMENT else forms.postings(record)
-
-    def _payment_entries(self, payment: Record) -> tuple[Posting, ...]:
-        """Each line settles the customer of the document it links; the rest is credit of the payer."""
-        if payment.voided:
-            return ()
-        bank = str((payment.fields.get("DepositToAccountRef") or {}).get("value", forms.UNDEPOSITED))
-        entries = [Posting(bank, payment.total, money(payment.total * payment.rate))]
-        for line in payment.applications:
-            item = self.items[line.item]
-            sign = 1 if item.is_credit else -1
-            entries.append(
-                Posting(forms.RECEIVABLE, sign * line.amount, sign * _relief(item, payment.id), item.customer)
-            )
-        unapplied_home = money(payment.unapplied * payment.rate)
-        entries.append(Posting(forms.RECEIVABLE, -payment.unapplied, -unapplied_home, payment.customer_id))
-        gained = sum((entry.home for entry in entries), ZERO)
-        if gained:
-            entries.append(Posting(forms.EXCHANGE, ZERO, -gained))
-        return tuple(entry for entry in entries if entry.amount or entry.home)
-
-    def _set_items(self, record: Record, before: tuple[Posting, ...], after: tuple[Posting, ...]) -> None:
-        kept = set()
-        for entry in after:
-            if entry.item is not None and entry.customer is not None:
-                kept.add(self._set_item(ItemKey(record.kind, record.id, entry.item), entry, record.rate))
-        if not record.deleted and record.kind in (Kind.INVOICE, Kind.CREDIT_MEMO) and not kept:
-            nothing = Posting(forms.RECEIVABLE, ZERO, ZERO, record.customer_id, "")
-            kept.add(self._set_item(ItemKey(record.kind, record.id), nothing, record.rate))
-        gone = {ItemKey(record.kind, record.id, entry.item) for entry in before if entry.item is not None}
-        if record.deleted:
-            gone.add(ItemKey(record.kind, record.id))
-        for key in gone - kept:
-            item = self.items.pop(key, None)
-            if item is not None:
-                self.open_items.get(item.customer, {}).pop(key, None)
-
-    def _set_item(self, key: ItemKey, entry: Posting, rate: Decimal) -> ItemKey:
-        item = self.items.get(key)
-        if item is None:
-            item = self.items[key] = OpenItem(key, str(entry.customer), entry.amount, rate)
-        else:
-            self.open_items.get(item.customer, {}).pop(key, None)
-            item.customer, item.original, item.rate = str(entry.customer), entry.amount, rate
-        self._index_open(item)
-        return key
-
-    def _index_open(self, item: OpenItem) -> None:
-        found = self.open_items.setdefault(item.customer, {})
-        if item.remaining > 0:
-            found[item.key] = None
-        else:
-            found.pop(item.key, None)
-
-    def _move_balance(self, customer_id: str, amount: Decimal, effects: Effects) -> None:
-        if not amount:
-            return
-        self.receivable[customer_id] = self.receivable.get(customer_id, ZERO) + amount
-        customer = self.records[Kind.CUSTOMER].get(customer_id)
-        if customer is not None:
-            effects.mark(customer, Mark.BALANCE)
-        for parent in self.ancestors(customer_id):
-            effects.mark(parent, Mark.SEEN)
+        """Bring the ledger in step with a record; customers whose balance moved are touched."""
+        for customer_id in self.ledger.post(record):
+            customer = self.records[Kind.CUSTOMER].get(customer_id)
+            if customer is not None:
+                effects.mark(customer, Mark.BALANCE)
+            for parent in self.ancestors(customer_id):
+                effects.mark(parent, Mark.SEEN)
 
     # ---- bookkeeping of the book itself --------------------------------------------------------------------------
 
@@ -957,21 +795,13 @@ def credit_link(customer_id: str, lines: list[dict[str, Any]], on: str) -> dict[
     }
 
 
-def _relief(item: OpenItem, payment_id: str) -> Decimal:
-    """Home value of a payment's share of an item, so that the last one takes the odd cent."""
-    if item.rate == ONE:
-        return item.links[payment_id]
-    before = sum((amount for other, amount in item.links.items() if int(other) < int(payment_id)), ZERO)
-    return money((before + item.links[payment_id]) * item.rate) - money(before * item.rate)
-
-
 def _merged(kept: dict[str, Any], body: dict[str, Any], *, sparse: bool) -> dict[str, Any]:
     """A record's fields after an update: a full one clears what it does not give, but never the number or currency."""
-    given = {key: value for key, value in copy.deepcopy(body).items() if key not in READ_ONLY}
+    given = {key: value for key, value in copy_tree(body).items() if key not in READ_ONLY}
     if body.get("TotalAmt") is not None and "TotalAmt" in kept:
         given["TotalAmt"] = money(body["TotalAmt"])
     if sparse:
-        return {**copy.deepcopy(kept), **given}
+        return {**copy_tree(kept), **given}
     always = ("TxnDate", "DocNumber", "CurrencyRef", "ExchangeRate", "TotalAmt", "Active", "DisplayName")
     return {**{key: kept[key] for key in always if key in kept}, **given}
 

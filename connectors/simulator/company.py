@@ -15,8 +15,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from connectors.simulator import query as language
-from connectors.simulator.book import Book, Change, Mark, Switches
+from connectors.simulator.book import Book
 from connectors.simulator.clock import Clock
+from connectors.simulator.effects import Change, Mark, Switches
 from connectors.simulator.records import Kind, Record, Refused, not_found
 from connectors.simulator.render import Renderer
 from connectors.simulator.wire import RawJson
@@ -165,7 +166,7 @@ class Company:
         return None
 
     def changes_since(self, entities: list[str], since: datetime) -> list[dict[str, Any]]:
-        """Change data capture: one element per entity asked, at most 1000 objects in all, no warning. Raises Refused."""
+        """Change data capture: one element per entity asked, at most 1000 objects in all. Raises Refused."""
         now = self.clock.now()
         if since < now - timedelta(days=CDC_DAYS):
             # No recording of this fault exists; 4001 is what a validation of the same service answers.
@@ -184,11 +185,11 @@ class Company:
         return answers
 
     def _changed(self, kind: Kind, since: datetime) -> list[Record]:
-        later = (
-            (lambda one: one.updated_at >= since)
-            if self.switches.changed_since_inclusive
-            else (lambda one: one.updated_at > since)
-        )
+        inclusive = self.switches.changed_since_inclusive
+
+        def later(one: Record) -> bool:
+            return one.updated_at > since or (inclusive and one.updated_at == since)
+
         alive = [record for record in self.book.records[kind].values() if later(record)]
         dead = [record for (of, _), record in self.book.gone.items() if of is kind and later(record)]
         return sorted(alive + dead, key=lambda one: (one.updated_at, int(one.id)))

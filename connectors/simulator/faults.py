@@ -53,7 +53,7 @@ def unauthenticated(token: str, now: datetime) -> FaultAnswer:
         "code": "3200",
         "element": None,
     }
-    body = {
+    body: dict[str, Any] = {
         **{
             "warnings": None,
             "intuitObject": None,

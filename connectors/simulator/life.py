@@ -12,8 +12,9 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from connectors.simulator.book import Change, credit_link
+from connectors.simulator.book import credit_link
 from connectors.simulator.company import Company, Event, Project
+from connectors.simulator.effects import Change
 from connectors.simulator.records import ZERO, ItemKey, Kind, OpenItem, Record, Refused, money
 
 FIRST = (

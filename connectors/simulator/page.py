@@ -18,13 +18,16 @@ from connectors.simulator.simulator import Simulator
 SHOWN = 15
 STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;margin:1.5rem auto;max-width:72rem;padding:0 1rem;color:#21262a}"
-    "table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem}th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #e3e5e8}"
-    "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}button{font:inherit;padding:.15rem .6rem;cursor:pointer}"
+    "table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem}"
+    "th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #e3e5e8}"
+    "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}"
+    "button{font:inherit;padding:.15rem .6rem;cursor:pointer}"
     "h1{font-size:1.4rem}h2{font-size:1.1rem;margin-bottom:.2rem}nav a{margin-right:1rem}.bad{color:#b00020}"
 )
 SCRIPT = """
 async function act(path, body) {
-  const answer = await fetch(path, {method: 'POST', headers: {'content-type': 'application/json'}, body: JSON.stringify(body || {})});
+  const headers = {'content-type': 'application/json'};
+  const answer = await fetch(path, {method: 'POST', headers: headers, body: JSON.stringify(body || {})});
   if (!answer.ok) { alert(await answer.text()); }
   location.reload();
 }
@@ -74,7 +77,8 @@ class Page:
     def _invoices(self, company: Company) -> str:
         newest = list(company.book.records[Kind.INVOICE].values())[-SHOWN:][::-1]
         rows = "".join(self._invoice(company, record) for record in newest)
-        head = '<th>No.</th><th>Id</th><th>Customer</th><th>Date</th><th>Reference</th><th class="n">Total</th><th class="n">Balance</th><th></th>'
+        words = ("No.", "Id", "Customer", "Date", "Reference", "Total", "Balance", "")
+        head = "".join(f"<th{' class=n' if word in ('Total', 'Balance') else ''}>{word}</th>" for word in words)
         return f"<h2>Newest invoices</h2><table><tr>{head}</tr>{rows}</table>"
 
     def _invoice(self, company: Company, record: Record) -> str:
@@ -117,4 +121,5 @@ class Page:
         rows = "".join(
             f"<tr><td>{escape(route)}</td><td class=n>{count}</td></tr>" for route, count in report["routes"].items()
         )
-        return f"<h2>Calls</h2><p>{report['metered']} metered this month.</p><table><tr><th>Route</th><th class=n>Calls</th></tr>{rows}</table>"
+        head = "<tr><th>Route</th><th class=n>Calls</th></tr>"
+        return f"<h2>Calls</h2><p>{report['metered']} metered this month.</p><table>{head}{rows}</table>"

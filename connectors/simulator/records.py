@@ -110,6 +110,15 @@ def number(value: Any) -> Decimal:
     return found
 
 
+def copy_tree(value: Any) -> Any:
+    """A copy of a JSON tree, so that nobody changes a record through the body it was made from."""
+    if isinstance(value, dict):
+        return {key: copy_tree(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [copy_tree(item) for item in value]
+    return value
+
+
 class Posting(NamedTuple):
     """One side of an entry in the general ledger."""
 

@@ -65,8 +65,8 @@ class SignIn:
 
     def _consent_page(self, asked: dict[str, str]) -> str:
         options = "".join(
-            f'<label class="choice"><input type="radio" name="realm" value="{realm}"{" checked" if position == 0 else ""}> '
-            f"{escape(company.name)} <small>{realm}</small></label>"
+            f'<label class="choice"><input type="radio" name="realm" value="{realm}"'
+            f"{' checked' if position == 0 else ''}> {escape(company.name)} <small>{realm}</small></label>"
             for position, (realm, company) in enumerate(self.simulator.companies.items())
         )
         hidden = "".join(
@@ -75,7 +75,8 @@ class SignIn:
         )
         body = (
             "<p>IntoAEC would like to read and write the accounting records of one of your companies.</p>"
-            f'<form method="post" action="/connect/oauth2">{hidden}<fieldset><legend>Choose a company</legend>{options}</fieldset>'
+            f'<form method="post" action="/connect/oauth2">{hidden}'
+            f"<fieldset><legend>Choose a company</legend>{options}</fieldset>"
             '<button name="decision" value="authorize" class="primary">Authorize</button> '
             '<button name="decision" value="cancel">Cancel</button></form>'
         )
@@ -155,7 +156,8 @@ def _with(address: str, parameters: dict[str, str]) -> str:
 
 def _page(title: str, body: str) -> str:
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style></head>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{STYLE}</style></head>"
         f"<body><main><h1>{escape(title)}</h1>{body}</main></body></html>"
     )
 
@@ -165,6 +167,6 @@ STYLE = (
     "main{max-width:32rem;margin:4rem auto;background:#fff;padding:2rem;border-radius:8px;box-shadow:0 1px 4px #0002}"
     "h1{font-size:1.4rem;margin-top:0}fieldset{border:1px solid #d4d7dc;border-radius:6px;margin:1rem 0}"
     ".choice{display:block;padding:.4rem 0}small{color:#6b6c72}"
-    "button{font:inherit;padding:.5rem 1.2rem;border-radius:4px;border:1px solid #6b6c72;background:#fff;cursor:pointer}"
+    "button{font:inherit;padding:.5rem 1.2rem;border-radius:4px;border:1px solid #6b6c72;background:#fff}"
     ".primary{background:#2ca01c;border-color:#2ca01c;color:#fff}"
 )

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from connectors.simulator.authority import Authority
-from connectors.simulator.book import Change, Mark
 from connectors.simulator.clock import RunningClock, SteppedClock
 from connectors.simulator.company import Company, Event, Project
+from connectors.simulator.effects import Change, Mark
 from connectors.simulator.faults import Faults
 from connectors.simulator.history import HISTORY_END, write_history
 from connectors.simulator.limits import Limits
@@ -108,9 +108,9 @@ class Simulator:
     def keep_company(self, company: Company) -> None:
         """Keep what a company is besides its records."""
         book = company.book
+        self.storage.keep_note(f"ids {company.realm}", book.next_ids)
         state = {
             "projects": [asdict(project) for project in company.projects],
-            "next_ids": book.next_ids,
             "field_names": book.field_names,
             "multicurrency": book.multicurrency,
             "closed_until": book.closed_until,
@@ -126,14 +126,14 @@ class Simulator:
         book.field_names, book.multicurrency = state["field_names"], state["multicurrency"]
         book.closed_until = state["closed_until"]
         book.restore(self.storage.records(company.realm))
-        for counter, value in state["next_ids"].items():
+        for counter, value in self.storage.notes().get(f"ids {company.realm}", {}).items():
             book.next_ids[counter] = max(book.next_ids[counter], value)
 
     def _keep(self, company: Company, changes: list[Change], events: list[Event]) -> None:
         with self.storage.together():
             self.storage.keep_records(company.realm, [one.record for one in changes if one.mark > Mark.SEEN])
             if any(one.operation == "Create" for one in changes):
-                self.keep_company(company)
+                self.storage.keep_note(f"ids {company.realm}", company.book.next_ids)
             self.courier.enqueue(events)
 
 

@@ -80,7 +80,8 @@ class Storage:
 
     def keep_note(self, name: str, state: Any) -> None:
         """Keep a small JSON document under a name."""
-        self._write("INSERT OR REPLACE INTO notes VALUES (?, ?)", [(name, encode(state))])
+        if self.db is not None:
+            self._write("INSERT OR REPLACE INTO notes VALUES (?, ?)", [(name, encode(state))])
 
     def notes(self) -> dict[str, Any]:
         """All small documents by name."""

@@ -28,7 +28,7 @@ def truth(company: Company) -> dict[str, Any]:
         "home_currency": book.home_currency,
         "customers": _customers(company, documents),
         **{kind.value: {one.id: _document(company, one) for one in records} for kind, records in documents.items()},
-        "accounts": {account: text(total) for account, total in sorted(book.account_totals.items())},
+        "accounts": {account: text(total) for account, total in sorted(book.ledger.account_totals.items())},
     }
 
 
