@@ -47,6 +47,7 @@ from streams.placement import reference_of
 SLICE_DOCUMENTS = 500
 _SQL = queries("ledger.sql")
 STEP = "ledger"  # in control.parked
+_LARGE = (*REQUESTS, changes.ProjectDeclared, changes.CompanyFacts, changes.RulesChanged)
 
 
 class Seals(Protocol):
@@ -163,9 +164,11 @@ class Bookkeeper:
             raise RuntimeError(
                 f"{due[0].topic}[{partition}] jumps from {position[0]} to {due[0].offset}: inputs are missing"
             )
-        while due:
-            booked = await self._transaction(partition, due)
-            due = due[booked:]
+        inputs = [self._decode(record) for record in due]
+        while inputs:
+            together = _together(inputs)
+            booked = await self._transaction(partition, inputs[:together])
+            inputs = inputs[booked:]
             if not booked:
                 await self._publish([partition])  # between the slices of a large input
 
@@ -180,14 +183,14 @@ class Bookkeeper:
             self._positions[partition] = (row[0], row[1])
         return self._positions[partition]
 
-    async def _transaction(self, partition: int, due: list[Incoming]) -> int:
+    async def _transaction(self, partition: int, due: "list[Item | Unworkable]") -> int:
         """Book as many inputs as go together; return how many are finished: 0 after a slice of a large one."""
         expected = self._positions[partition]
         async with transaction(self._connections) as connection:
             await self._lock(connection, partition, expected)
             batch, finished, slice_text = await self._decide(connection, due, expected[1])
             await self._write(connection, partition, batch)
-            after = (due[finished - 1].offset + 1 if finished else expected[0], slice_text)
+            after = (due[finished - 1].record.offset + 1 if finished else expected[0], slice_text)
             await self._advance(connection, partition, expected, after)
         self._positions[partition] = after
         return finished
@@ -215,10 +218,11 @@ class Bookkeeper:
 
     # --- deciding ------------------------------------------------------------------------------------------------
 
-    async def _decide(self, connection: Connection, due: list[Incoming], slice_text: str) -> tuple[_Batch, int, str]:
-        batch = _Batch()
-        decoded = [self._decode(record, batch) for record in due]
-        items = [item for item in decoded if item is not None]
+    async def _decide(
+        self, connection: Connection, due: "list[Item | Unworkable]", slice_text: str
+    ) -> tuple[_Batch, int, str]:
+        batch = _Batch(unworkable=[each for each in due if isinstance(each, Unworkable)])
+        items = [each for each in due if isinstance(each, Item)]
         loader = _Loader(connection, self._generation)
         companies = await loader.companies({item.envelope.company_id for item in items})
         await self._sealer.load(companies)
@@ -226,12 +230,7 @@ class Bookkeeper:
         books = await loader.books(items, companies)
         harmless = await loader.without_documents(items, books)
         answered = await loader.answered(items)
-        refused = {unworkable.record.offset for unworkable in batch.unworkable}
-        by_offset = {item.record.offset: item for item in items}
-        for number, record in enumerate(due):
-            if record.offset in refused:
-                continue
-            item = by_offset[record.offset]
+        for item in items:
             if slice_text:
                 return await self._slice(loader, batch, item, books, _Progress.from_text(slice_text))
             if _decision_id(item) in answered:
@@ -239,9 +238,9 @@ class Bookkeeper:
                 continue
             decision = decide(books[item.envelope.company_id], item.change, item.envelope.recorded_at, item.opened)
             reaches = decision.reach and not _is_harmless(decision.reach, item, harmless, batch)
-            if reaches and number:
-                _forget_after(batch, record.offset)
-                return batch, number, ""
+            if reaches and due[0].record.offset < item.record.offset:
+                _forget_from(batch, item.record.offset)
+                return batch, sum(each.record.offset < item.record.offset for each in due), ""
             self._take(batch, books, item, decision)
             if reaches:
                 await self._write_heads(connection, batch)
@@ -265,15 +264,14 @@ class Bookkeeper:
             return batch, 0, _Progress(progress.reach, keys[-1], moved).to_text()
         return batch, 1, ""
 
-    def _decode(self, record: Incoming, batch: _Batch) -> Item | None:
+    def _decode(self, record: Incoming) -> "Item | Unworkable":
         try:
             message = self._ids.decode(record.value)
             if not isinstance(message.envelope, changes.Envelope):
                 raise UnprocessableError(f"{type(message.body).__name__} is no input of the ledger")
             return Item(record, message.envelope, message.body, None)
         except UnprocessableError as error:
-            batch.unworkable.append(Unworkable(record=record, error=error))
-            return None
+            return Unworkable(record=record, error=error)
 
     def _open(self, item: Item, companies: dict[str, Company], batch: _Batch) -> Item | None:
         if not isinstance(item.change, changes.RecordRead):
@@ -596,6 +594,12 @@ class _Loader:
         return await (await self._connection.execute(_SQL[query], parameters)).fetchall()
 
 
+def _together(inputs: "list[Item | Unworkable]") -> int:
+    """How many of the first inputs one transaction may take: what can reach many documents stands alone."""
+    alone = (i for i, each in enumerate(inputs) if isinstance(each, Item) and isinstance(each.change, _LARGE))
+    return max(1, next(alone, len(inputs)))
+
+
 def _heads(books: Books, items: Sequence[Item], company_id: str) -> Iterable[Any]:
     for document in books.documents.values():
         if document.head is not None:
@@ -629,8 +633,8 @@ def _is_harmless(reach: Reach, item: Item, harmless: set[tuple[str, str]], batch
     return not any(owner == company_id and document.booked.waiting for (owner, _), document in batch.documents.items())
 
 
-def _forget_after(batch: _Batch, offset: int) -> None:
-    """Records after a large input are met again, with the next transaction."""
+def _forget_from(batch: _Batch, offset: int) -> None:
+    """A large input and what comes after it are met again, with the next transaction."""
     batch.unworkable = [unworkable for unworkable in batch.unworkable if unworkable.record.offset < offset]
     batch.trail = [row for row in batch.trail if row[2] < offset]
     batch.causes = [row for row in batch.causes if row[3] < offset]
