@@ -1,5 +1,6 @@
 """Publishing into and reading from the real broker."""
 
+import logging
 import os
 import time
 from collections import Counter
@@ -7,7 +8,7 @@ from collections import Counter
 import pytest
 
 from connectors.cluster import create_topics
-from connectors.kafka import Publisher, partition_of, read_from
+from connectors.kafka import Publisher, limit_log_noise, partition_of, read_from
 from schemas.errors import TransientError, UnprocessableError
 from schemas.topics import MESSAGE_BYTES_MAX, Topic
 from schemas.wire import Incoming, Outgoing
@@ -144,3 +145,11 @@ async def test_reading_starts_at_the_offsets_given_and_ends_at_the_end_of_now(
             batches.append([(record.partition, record.offset) for record in batch])
             await publisher.publish(records(topic, 1, key=zero))
     assert sorted(batches) == [[(0, 3)], [(0, 4)], [(1, 4)]]
+
+
+def test_the_library_says_the_same_thing_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    limit_log_noise()
+    limit_log_noise()
+    for attempt in range(100):
+        logging.getLogger("aiokafka.conn").warning("nobody answers, attempt %s, in this test", attempt)
+    assert len([record for record in caplog.records if "in this test" in record.msg]) == 1
