@@ -98,3 +98,92 @@ UPDATE control.companies c SET state = 'reconnect_needed', gaps_noted = gaps_not
     gap_since = least(c.gap_since, (SELECT refreshed_at FROM control.tokens t WHERE t.company_id = c.company_id))
 WHERE company_id = %(company_id)s AND state NOT IN ('reconnect_needed', 'disconnected', 'not_connected')
 RETURNING company_id;
+
+-- name: known_companies
+SELECT company_id, state IN ('connected', 'active'), swept_until
+FROM control.companies WHERE company_id = ANY (%(company_ids)s);
+
+-- name: known_reads
+SELECT r.company_id, r.record_type, r.record_id, r.read_at, r.revised_at
+FROM unnest(%(companies)s::text[], %(types)s::text[], %(ids)s::text[]) AS k (company_id, record_type, record_id)
+JOIN control.reads r USING (company_id, record_type, record_id);
+
+-- name: gaps_note
+UPDATE control.companies c SET gap_since = least(c.gap_since, n.since), gaps_noted = c.gaps_noted + 1
+FROM unnest(%(companies)s::text[], %(since)s::timestamptz[]) AS n (company_id, since)
+WHERE c.company_id = n.company_id;
+
+-- name: unread_note
+INSERT INTO control.unread AS u (company_id, record_type, record_id, announced_at, caused_at, cause_id, origin)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (company_id, record_type, record_id) DO UPDATE SET
+    announced_at = greatest(u.announced_at, excluded.announced_at), caused_at = greatest(u.caused_at, excluded.caused_at),
+    cause_id = excluded.cause_id, origin = excluded.origin, noted_at = now();
+
+-- name: unread_of
+SELECT record_type, record_id, announced_at, caused_at, cause_id, origin FROM control.unread
+WHERE company_id = %(company_id)s ORDER BY record_type, record_id LIMIT %(at_once)s;
+
+-- name: unread_done
+-- What was noted again since stays.
+DELETE FROM control.unread
+WHERE company_id = %s AND record_type = %s AND record_id = %s AND caused_at <= %s;
+
+-- name: reads_note
+INSERT INTO control.reads AS r (company_id, record_type, record_id, read_at, revised_at)
+SELECT * FROM unnest(%(companies)s::text[], %(types)s::text[], %(ids)s::text[], %(read_at)s::timestamptz[], %(revised_at)s::timestamptz[])
+ON CONFLICT (company_id, record_type, record_id)
+DO UPDATE SET read_at = excluded.read_at, revised_at = excluded.revised_at WHERE r.read_at < excluded.read_at;
+
+-- name: webhooks_note
+UPDATE control.companies c SET webhook_at = greatest(c.webhook_at, n.at)
+FROM unnest(%(companies)s::text[], %(at)s::timestamptz[]) AS n (company_id, at)
+WHERE c.company_id = n.company_id;
+
+-- name: sweep_claim
+-- The company with the oldest gap that can be read and that nobody works on.
+WITH due AS (
+    SELECT c.company_id FROM control.companies c
+    LEFT JOIN control.limiter l USING (company_id)
+    LEFT JOIN control.jobs j ON j.company_id = c.company_id AND j.kind = 'sweep'
+    WHERE c.state IN ('connected', 'active')
+      AND (c.gap_since IS NOT NULL
+           OR c.state = 'connected'
+           OR EXISTS (SELECT FROM control.unread u WHERE u.company_id = c.company_id)
+           OR c.swept_at < now() - make_interval(secs => %(sweep_every_s)s))
+      AND (l.blocked_until IS NULL OR l.blocked_until < now())
+      AND (j.lease_until IS NULL OR j.lease_until < now())
+    ORDER BY c.gap_since NULLS LAST, c.swept_at NULLS FIRST, c.company_id
+    LIMIT 1 FOR UPDATE OF c SKIP LOCKED
+), claimed AS (
+    INSERT INTO control.jobs AS j (company_id, kind, lease_id, lease_until)
+    SELECT company_id, 'sweep', %(lease_id)s, now() + make_interval(secs => %(lease_s)s) FROM due
+    ON CONFLICT (company_id, kind) DO UPDATE SET lease_id = excluded.lease_id, lease_until = excluded.lease_until
+    WHERE j.lease_until IS NULL OR j.lease_until < now()
+    RETURNING j.company_id, j.cursor
+)
+SELECT c.company_id, c.gap_since, c.gaps_noted, c.swept_until, c.state = 'active', claimed.cursor
+FROM claimed JOIN control.companies c USING (company_id);
+
+-- name: sweep_progress
+UPDATE control.jobs SET cursor = %(cursor)s, lease_until = now() + make_interval(secs => %(lease_s)s)
+WHERE company_id = %(company_id)s AND kind = 'sweep' AND lease_id = %(lease_id)s
+RETURNING company_id;
+
+-- name: sweep_release
+UPDATE control.jobs SET lease_id = NULL, lease_until = now() + make_interval(secs => %(again_in_s)s)
+WHERE company_id = %(company_id)s AND kind = 'sweep' AND lease_id = %(lease_id)s;
+
+-- name: sweep_close
+-- Only the gap that was swept is closed. What was noted meanwhile may be newer than what was read: it is swept again,
+-- from where this sweep began to read.
+UPDATE control.companies SET
+    gap_since = CASE WHEN gaps_noted = %(gaps_noted)s AND NOT %(again)s THEN NULL ELSE %(swept_until)s::timestamptz END,
+    gaps_noted = CASE WHEN gaps_noted = %(gaps_noted)s AND %(again)s THEN gaps_noted + 1 ELSE gaps_noted END,
+    swept_until = greatest(swept_until, %(swept_until)s), swept_at = now()
+WHERE company_id = %(company_id)s AND gap_since IS NOT DISTINCT FROM %(gap_since)s
+RETURNING gap_since IS NULL;
+
+-- name: company_activate
+UPDATE control.companies SET state = 'active' WHERE company_id = %(company_id)s AND state = 'connected'
+RETURNING company_id;
