@@ -269,6 +269,7 @@ class Reader:
             _take(answer, [wanted], found)
             if wanted.key not in found.read:
                 found.unreadable[wanted.key] = "; ".join(answer.unreadable) or "another record was answered"
+                _log.error("QuickBooks' record cannot be told", **wanted.key._asdict())
         elif wanted.announced_at is not None:
             found.gone[wanted.key] = answer.answered_at
         else:

@@ -24,14 +24,24 @@ from schemas.errors import TransientError
 from schemas.known import Key, Later, Shown, Sweep
 from schemas.topics import Topics
 from schemas.wire import Outgoing
-from streams.enrich import Found, QuickBooksReads, Reader, Seals, Wanted, changes_of, record_envelope, record_gone
-from streams.enrich import record_read as record_read_of
-from streams.enrich import shown_by
+from streams.enrich import (
+    Found,
+    QuickBooksReads,
+    Reader,
+    Seals,
+    Wanted,
+    changes_of,
+    record_envelope,
+    record_gone,
+    record_read,
+    shown_by,
+)
 
 CDC_FULL = 1000  # objects of one answer: there may be more
 CDC_BACK = timedelta(days=29, hours=12)  # Intuit keeps 30 days
 OVERLAP = timedelta(minutes=5)  # a change can become visible late, and `since` may be exclusive
 PAGE_FULL = 1000
+PAGE_OVERLAP = 50  # by position: a record that is changed between two pages moves away, and the others up
 HISTORY = datetime(1970, 1, 1, tzinfo=UTC)
 POLL_S = 1.0
 COMPANIES_AT_ONCE = 4  # of one worker
@@ -148,6 +158,9 @@ class Repair:
         await self.publish(list(changes_of(found, wanted, self.seals, self.topics)))
         await self.sweeps.note_published(shown_by(found), {})
         await self.sweeps.read_now([each for each in later if found.answered(each.key)])
+        left = sum(not found.answered(each.key) for each in later)
+        if left:
+            raise CompanyUnreadable(sweep.company_id, Unreadable.TROUBLE, f"{left} records asked for by name are left")
 
     # --- everything since a time --------------------------------------------------------------------------------
 
@@ -243,7 +256,7 @@ class Repair:
     def _record(self, company_id: str, record: Record, read_at: datetime, origin: str) -> Outgoing:
         sealed = self.seals.seal(company_id, "record", record.raw)
         envelope = record_envelope(company_id, record, read_at, origin, (), "")
-        message = record_read_of(envelope, record, sealed)
+        message = record_read(envelope, record, sealed)
         return Outgoing(topic=self.topics.changes.name, key=company_id, value=file_ids().encode(message))
 
     async def _confirm(self, company_id: str, deleted: Sequence[Deleted]) -> None:
@@ -331,10 +344,10 @@ def next_page(cursor: Cursor, answer: Answer) -> Cursor:
     position. A record that is changed meanwhile moves to the end, so nothing that is still to come can be jumped over.
     """
     records = cursor.records + len(answer.records)
-    if not answer.records:
+    if not answer.records:  # none, or none that can be told
         return replace(cursor, start=cursor.start + answer.size, records=records)
     last = answer.records[-1].revised_at
-    start = cursor.start + answer.size if last <= cursor.since else 1
+    start = cursor.start + answer.size - PAGE_OVERLAP if last <= cursor.since else 1
     return replace(cursor, since=max(last, cursor.since), start=start, records=records)
 
 
