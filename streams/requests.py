@@ -1,0 +1,179 @@
+"""Requests of people and declarations of IntoAEC, as inputs of the ledger; the answer is the ledger's.
+
+Writes: company-changes, and control.project_owners (a project belongs to one company: it is claimed before it is
+declared). Reads: ledger.requests, ledger.customers. Safe twice: a decision id is answered once.
+Source: design section 2, "Requests of people are requests".
+"""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import uuid4
+
+from psycopg_pool import AsyncConnectionPool
+
+from connectors.postgres import Connection, transaction
+from schemas import changes
+from schemas.codec import Recorded, SchemaIds
+from schemas.topics import Topics
+from schemas.wire import Outgoing
+from streams.event_log import Publishes
+
+ANSWER_POLL_S = 0.05
+
+
+class RequestProblem(Exception):
+    """A request that cannot be made; the text is for the person who asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What the ledger said."""
+
+    decision_id: str
+    accepted: bool
+    answer: str  # why not; empty when accepted
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A customer into a project."""
+
+    customer_id: str
+    project_id: str
+    reference_number: str = ""
+    from_on: date | None = None
+
+
+class Requests:
+    """Publishes requests and waits for their answers."""
+
+    def __init__(
+        self,
+        connections: AsyncConnectionPool[Connection],
+        publisher: Publishes,
+        ids: SchemaIds,
+        topics: Topics,
+        *,
+        generation: int = 1,
+    ) -> None:
+        self._connections, self._publisher, self._ids = connections, publisher, ids
+        self._topics, self._generation = topics, generation
+
+    async def declare(self, company_id: str, projects: Sequence[tuple[str, str]]) -> None:
+        """IntoAEC has these projects (id, name). Raises RequestProblem for one that is another company's."""
+        ids = [project_id for project_id, _ in projects]
+        async with transaction(self._connections) as connection:
+            claim = (
+                "INSERT INTO control.project_owners (project_id, company_id) SELECT unnest(%s::text[]), %s "
+                "ON CONFLICT (project_id) DO NOTHING"
+            )
+            await connection.execute(claim, (ids, company_id))
+            owned = "SELECT project_id FROM control.project_owners WHERE project_id = ANY(%s) AND company_id <> %s"
+            foreign = await (await connection.execute(owned, (ids, company_id))).fetchall()
+            if foreign:
+                names = ", ".join(sorted(project_id for (project_id,) in foreign))
+                raise RequestProblem(f"These projects belong to another QuickBooks company: {names}.")
+        await self._publish(company_id, [changes.ProjectDeclared(project_id=i, name=name) for i, name in projects])
+
+    async def map(self, company_id: str, person: str, mappings: Sequence[Mapping]) -> list[str]:
+        """Ask to map these customers; returns the decision ids. One request for each customer."""
+        versions = await self._mapping_versions(company_id, [mapping.customer_id for mapping in mappings])
+        requests = [
+            changes.MapCustomer(
+                decision_id=str(uuid4()),
+                person=person,
+                customer_id=mapping.customer_id,
+                project_id=mapping.project_id,
+                reference_number=mapping.reference_number,
+                from_on=mapping.from_on,
+                mapping_version=versions.get(mapping.customer_id, 0),
+            )
+            for mapping in mappings
+        ]
+        return await self._ask(company_id, requests)
+
+    async def release(self, company_id: str, person: str, customer_id: str) -> str:
+        """Ask to take a customer's mapping back; returns the decision id."""
+        request = changes.ReleaseCustomer(
+            decision_id=str(uuid4()),
+            person=person,
+            customer_id=customer_id,
+            mapping_version=await self._mapping_version(company_id, customer_id),
+        )
+        return (await self._ask(company_id, [request]))[0]
+
+    async def exclude(self, company_id: str, person: str, customer_id: str, *, reference_only: bool = False) -> str:
+        """Ask to leave a customer out, or to map it by reference only; returns the decision id."""
+        request = changes.ExcludeCustomer(
+            decision_id=str(uuid4()),
+            person=person,
+            customer_id=customer_id,
+            reference_only=reference_only,
+            mapping_version=await self._mapping_version(company_id, customer_id),
+        )
+        return (await self._ask(company_id, [request]))[0]
+
+    async def assign(self, company_id: str, person: str, record: tuple[str, str], project_id: str | None) -> str:
+        """Ask to assign one document (type, id) to a project, or to none; returns the decision id."""
+        request = changes.AssignDocument(
+            decision_id=str(uuid4()),
+            person=person,
+            record_type=record[0],
+            record_id=record[1],
+            project_id=project_id,
+        )
+        return (await self._ask(company_id, [request]))[0]
+
+    async def answers(
+        self, company_id: str, decision_ids: Collection[str], *, within_s: float = 30.0
+    ) -> list[Answered]:
+        """The ledger's answers, in the order of the ids; those that did not come in time are missing."""
+        query = (
+            "SELECT decision_id, accepted, answer FROM ledger.requests "
+            "WHERE generation = %s AND company_id = %s AND decision_id = ANY(%s)"
+        )
+        deadline = asyncio.get_running_loop().time() + within_s
+        while True:
+            async with transaction(self._connections) as connection:
+                cursor = await connection.execute(query, (self._generation, company_id, list(decision_ids)))
+                found = {row[0]: Answered(*row) for row in await cursor.fetchall()}
+            if len(found) == len(decision_ids) or asyncio.get_running_loop().time() > deadline:
+                return [found[decision_id] for decision_id in decision_ids if decision_id in found]
+            await asyncio.sleep(ANSWER_POLL_S)
+
+    async def _mapping_version(self, company_id: str, customer_id: str) -> int:
+        return (await self._mapping_versions(company_id, [customer_id])).get(customer_id, 0)
+
+    async def _mapping_versions(self, company_id: str, customer_ids: list[str]) -> dict[str, int]:
+        """What the person who asks sees now."""
+        query = (
+            "SELECT customer_id, mapping_version FROM ledger.customers "
+            "WHERE generation = %s AND company_id = %s AND customer_id = ANY(%s)"
+        )
+        async with transaction(self._connections) as connection:
+            cursor = await connection.execute(query, (self._generation, company_id, customer_ids))
+            return dict(await cursor.fetchall())
+
+    async def _ask(self, company_id: str, requests: Sequence[Any]) -> list[str]:
+        await self._publish(company_id, requests)
+        return [request.decision_id for request in requests]
+
+    async def _publish(self, company_id: str, inputs: Sequence[Any]) -> None:
+        now = datetime.now(UTC)
+        await self._publisher.publish([self._outgoing(company_id, body, now) for body in inputs])
+
+    def _outgoing(self, company_id: str, body: Any, now: datetime) -> Outgoing:
+        change_id = uuid4()
+        envelope = changes.Envelope(
+            change_id=change_id,
+            company_id=company_id,
+            origin="request",
+            recorded_at=now,
+            correlation_id=getattr(body, "decision_id", str(change_id)),
+            causes=(),
+        )
+        value = self._ids.encode(Recorded(envelope, body))
+        return Outgoing(topic=self._topics.changes.name, key=company_id, value=value)
