@@ -163,6 +163,7 @@ class Projector:
 
     async def _apply_in(self, connection: Connection, streams: Streams) -> dict[str, Block]:
         """Apply what is due of these streams; which of them cannot go on."""
+        await connection.execute(_SQL["plan_by_key"])
         positions = dict(await self._rows(connection, "positions", streams))
         plan = self._plan(streams, positions)
         loaded = await self._load(connection, plan)

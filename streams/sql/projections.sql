@@ -1,5 +1,11 @@
 -- The projectors' own tables: positions and blocked streams. The statements on read tables follow from streams.read_tables.
 
+-- name: plan_by_key
+-- Every statement here looks rows up by their key. A new table has no statistics yet, and a plan made then reads the
+-- whole table for each key and is kept while the table grows: 1.4 ms an event instead of 0.2 (measured).
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+       set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true)
+
 -- name: blocked
 -- Shared locks, in one order: a stream that is being resumed is waited for, and then it is not blocked any more.
 SELECT stream_id FROM read_blocked
