@@ -1,8 +1,9 @@
 """How often QuickBooks may be called: one allowance per company over all processes, one budget per month over all.
 
-Reads and writes: control.limiter, control.calls. Guarantees: at most `SECOND_MAX` calls of a company in any second and
-`MINUTE_MAX` in any minute, by the database's clock, whatever the number of processes; after a 429 nobody calls that
-company until it is over; every call is counted, at the latest when the last call in flight has come back.
+Reads and writes: control.limiter, control.calls.
+Guarantees: the calls of a company start at least `STEP` apart, by the database's clock, whatever the number of
+processes: `MINUTE_MAX` in a minute, 8 in a second; after a 429 nobody calls that company until it is over; every call
+is counted, at the latest when the last call in flight has come back.
 Source: Intuit, limits and throttles: 10 a second and 500 a minute for a company; a tenth and more is kept spare.
 """
 
@@ -11,7 +12,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 import structlog
 from psycopg_pool import AsyncConnectionPool
@@ -20,39 +20,23 @@ from connectors.postgres import Connection, queries, transaction
 from schemas.answers import CompanyUnreadable, Unreadable
 from schemas.errors import TransientError
 
-SECOND_MAX = 8
 MINUTE_MAX = 450
-BURST_MAX = 50  # what a company may use at once of its minute; the rest flows evenly
+STEP = timedelta(minutes=1) / MINUTE_MAX
+LEAST_S = 0.11  # between two calls that one process really makes, however late they are
 BUDGET_FRESH_S = 10.0
 IN_FLIGHT_MAX = 8  # of one company in one process: a slow Intuit must not pile up calls
 _SQL = queries("control.sql")
 _log = structlog.get_logger(__name__)
 
 
-class Allowance(NamedTuple):
-    """What a company has used of its limits."""
+def allowed(next_at: datetime | None, now: datetime, calls: int) -> tuple[list[datetime], datetime]:
+    """When each of these calls may start, and when the next one after them. Pure.
 
-    recent: tuple[datetime, ...]  # when the last calls were allowed, oldest first
-    minute_at: datetime | None  # how far the minute's allowance is used up
-
-
-def allowed(used: Allowance, now: datetime, calls: int) -> tuple[list[datetime], Allowance]:
-    """When each of these calls may start, and what is used then. Pure.
-
-    In any second at most SECOND_MAX, because each call starts a second after the one SECOND_MAX before it; in any
-    minute at most MINUTE_MAX, because a bucket of BURST_MAX refills at MINUTE_MAX - BURST_MAX a minute.
+    Evenly spaced, without bursts: a burst followed by another a second later is within the limits when it is sent, but
+    not when the network delays the first one.
     """
-    step = timedelta(minutes=1) / (MINUTE_MAX - BURST_MAX)
-    recent, minute_at = list(used.recent), max(used.minute_at or now, now)
-    starts = []
-    for _ in range(calls):
-        start = max(now, minute_at - step * (BURST_MAX - 1))
-        if len(recent) >= SECOND_MAX:
-            start = max(start, recent[-SECOND_MAX] + timedelta(seconds=1))
-        minute_at = max(minute_at, start) + step
-        recent = [*recent[-SECOND_MAX + 1 :], start]
-        starts.append(start)
-    return starts, Allowance(tuple(recent), minute_at)
+    first = now if next_at is None else max(now, next_at)
+    return [first + STEP * position for position in range(calls)], first + STEP * calls
 
 
 class Limiter:
@@ -64,6 +48,7 @@ class Limiter:
         self._waiting: dict[str, list[asyncio.Future[float]]] = defaultdict(list)
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._in_flight: dict[str, asyncio.Semaphore] = {}
+        self._next_start: dict[str, float] = {}  # by the loop's time
         self._calls_open = 0
         self._counts: dict[tuple[str, str], list[int]] = {}
         self._metered = 0  # of this month: as stored, and what is not stored yet
@@ -79,6 +64,7 @@ class Limiter:
         try:
             async with semaphore:
                 await asyncio.sleep(await self._wait_s(company_id))
+                await self._spread(company_id)
                 yield
         finally:
             self._calls_open -= 1
@@ -129,6 +115,13 @@ class Limiter:
             detail = f"the month's {self._month_max} calls are spent"
             raise CompanyUnreadable(company_id, Unreadable.BUDGET, detail, until=self._month_ends)
 
+    async def _spread(self, company_id: str) -> None:
+        """A process that stood still does not make up for it at once."""
+        now = asyncio.get_running_loop().time()
+        start = max(now, self._next_start.get(company_id, now))
+        self._next_start[company_id] = start + LEAST_S
+        await asyncio.sleep(start - now)
+
     async def _wait_s(self, company_id: str) -> float:
         """Calls that come together are asked for together: one transaction gives them all their starts."""
         mine: asyncio.Future[float] = asyncio.get_running_loop().create_future()
@@ -159,11 +152,11 @@ class Limiter:
     async def _reserve(self, company_id: str, calls: int) -> list[float]:
         async with transaction(self._connections) as connection:
             cursor = await connection.execute(_SQL["limiter_lock"], {"company_id": company_id})
-            recent, minute_at, blocked_until, now = await cursor.fetchone() or ([], None, None, datetime.now(UTC))
+            next_at, blocked_until, now = await cursor.fetchone() or (None, None, datetime.now(UTC))
             if blocked_until is not None and blocked_until > now:
                 detail = "Intuit asked to wait"
                 raise CompanyUnreadable(company_id, Unreadable.THROTTLED, detail, until=blocked_until)
-            starts, used = allowed(Allowance(tuple(recent), minute_at), now, calls)
-            stored = {"company_id": company_id, "recent": list(used.recent), "minute_at": used.minute_at}
+            starts, next_at = allowed(next_at, now, calls)
+            stored = {"company_id": company_id, "next_at": next_at}
             await connection.execute(_SQL["limiter_store"], stored)
         return [max(0.0, (start - now).total_seconds()) for start in starts]

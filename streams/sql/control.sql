@@ -23,10 +23,10 @@ UPDATE control.company_keys SET master_key_id = %s, wrapped = %s WHERE company_i
 -- name: limiter_lock
 INSERT INTO control.limiter (company_id) VALUES (%(company_id)s)
 ON CONFLICT (company_id) DO UPDATE SET company_id = excluded.company_id
-RETURNING recent, minute_at, blocked_until, clock_timestamp();
+RETURNING next_at, blocked_until, clock_timestamp();
 
 -- name: limiter_store
-UPDATE control.limiter SET recent = %(recent)s, minute_at = %(minute_at)s WHERE company_id = %(company_id)s;
+UPDATE control.limiter SET next_at = %(next_at)s WHERE company_id = %(company_id)s;
 
 -- name: limiter_block
 INSERT INTO control.limiter (company_id, blocked_until)

@@ -61,8 +61,7 @@ CREATE INDEX calls_of_month ON control.calls (month) INCLUDE (metered);
 
 CREATE TABLE control.limiter (                   -- one row a company, shared by all processes
     company_id    text PRIMARY KEY,
-    recent        timestamptz[] NOT NULL DEFAULT '{}', -- when the last calls were allowed: at most 8 in any second
-    minute_at     timestamptz,                   -- how far the minute's allowance is used up
+    next_at       timestamptz,                   -- when the next call may start
     blocked_until timestamptz                    -- after a 429
 );
 
