@@ -175,7 +175,7 @@ def example(wire: bytes) -> dict[str, Any]:
     return {
         "subject": contract.subject,
         "version": contract.version,
-        "message": _json(message),
+        "message": plain(message),
         "wire": wire.hex(),
     }
 
@@ -207,12 +207,13 @@ def _value(name: str, hint: Any, values: dict[str, Any], full: bool) -> Any:
     return values[name]  # a KeyError here: give the new field a realistic value in ORDINARY
 
 
-def _json(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """What Avro read, as it stands in an example's JSON."""
     match value:
         case dict():
-            return {name: _json(inner) for name, inner in value.items()}
+            return {name: plain(inner) for name, inner in value.items()}
         case list():
-            return [_json(inner) for inner in value]
+            return [plain(inner) for inner in value]
         case bytes():
             return base64.b64encode(value).decode()
         case datetime() | date():
