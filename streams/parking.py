@@ -133,14 +133,14 @@ class Parking:
         return published
 
     async def supersede(self, connection: Connection, step: str, keys: Sequence[tuple[str, str, str]]) -> None:
-        """Records (company id, type, id) were read anew and understood: what is parked of them needs nobody any more."""
+        """Records (company id, type, id) were read anew and understood: what is parked of them needs nobody."""
         rows = [{"step": step, "company_id": key[0], "record_type": key[1], "record_id": key[2]} for key in keys]
         async with connection.cursor() as cursor:
             await cursor.executemany(_SQL["supersede"], rows)
 
     # --- for people ---
 
-    async def list(self, *, resolved_too: bool = False, at_most: int = 100) -> Sequence[Listed]:
+    async def listed(self, *, resolved_too: bool = False, at_most: int = 100) -> Sequence[Listed]:
         """Parked records, the latest first."""
         async with transaction(self._connections) as connection:
             cursor = await connection.execute(_SQL["list"], {"resolved_too": resolved_too, "at_most": at_most})

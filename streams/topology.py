@@ -91,7 +91,7 @@ async def opened(settings: Settings) -> AsyncIterator[System]:
             connections=connections,
             publisher=publisher,
             sealer=sealer,
-            parking=Parking(connections, publisher, ids, named, settings.build),
+            parking=Parking(connections, publisher, named, settings.build),
             authorizations=authorizations,
             quickbooks=QuickBooks(settings, http, authorizations, limiter),
             control=ControlTables(connections),

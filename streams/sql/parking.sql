@@ -3,11 +3,8 @@
 -- name: park
 INSERT INTO control.parked (step, topic, "partition", "offset", key, value, headers, record_type, record_id, reason,
                             error_type, build)
-SELECT r.step, r.topic, r."partition", r."offset", r.key, decode(r.value, 'hex'), r.headers, r.record_type,
-       r.record_id, r.reason, r.error_type, r.build
-FROM jsonb_to_recordset(%(rows)s) AS r(
-    step text, topic text, "partition" integer, "offset" bigint, key text, value text, headers jsonb,
-    record_type text, record_id text, reason text, error_type text, build text)
+VALUES (%(step)s, %(topic)s, %(partition)s, %(offset)s, %(key)s, %(value)s, %(headers)s, %(record_type)s,
+        %(record_id)s, %(reason)s, %(error_type)s, %(build)s)
 ON CONFLICT DO NOTHING
 
 -- name: parked_lately
@@ -24,7 +21,22 @@ WHERE p.step = %(step)s AND p.resolution IS NULL AND p.key = r.key AND p.record_
 SELECT step, topic, "partition", "offset", key, value, reason, error_type, build, parked_at
 FROM control.parked WHERE NOT published ORDER BY parked_at, topic, "partition", "offset" LIMIT %(at_most)s
 
--- name: published
-UPDATE control.parked p SET published = true
-FROM jsonb_to_recordset(%(rows)s) AS r(step text, topic text, "partition" integer, "offset" bigint)
-WHERE p.step = r.step AND p.topic = r.topic AND p."partition" = r."partition" AND p."offset" = r."offset"
+-- name: mark_published
+UPDATE control.parked SET published = true
+WHERE step = %(step)s AND topic = %(topic)s AND "partition" = %(partition)s AND "offset" = %(offset)s
+
+-- name: list
+SELECT step, topic, "partition", "offset", key, record_type, record_id, reason, error_type, parked_at, resolution
+FROM control.parked WHERE resolution IS NULL OR %(resolved_too)s
+ORDER BY parked_at DESC, topic, "partition", "offset" DESC LIMIT %(at_most)s
+
+-- name: show
+SELECT step, topic, "partition", "offset", key, record_type, record_id, reason, error_type, parked_at, resolution,
+       value, headers, build
+FROM control.parked
+WHERE step = %(step)s AND topic = %(topic)s AND "partition" = %(partition)s AND "offset" = %(offset)s
+
+-- name: resolve
+UPDATE control.parked SET resolution = %(resolution)s, resolved_at = now(), because = %(because)s
+WHERE step = %(step)s AND topic = %(topic)s AND "partition" = %(partition)s AND "offset" = %(offset)s
+  AND resolution IS NULL
