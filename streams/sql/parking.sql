@@ -37,6 +37,6 @@ FROM control.parked
 WHERE step = %(step)s AND topic = %(topic)s AND "partition" = %(partition)s AND "offset" = %(offset)s
 
 -- name: resolve
-UPDATE control.parked SET resolution = %(resolution)s, resolved_at = now(), because = %(because)s
+UPDATE control.parked SET resolution = %(resolution)s, resolved_at = now(), resolved_because = %(because)s
 WHERE step = %(step)s AND topic = %(topic)s AND "partition" = %(partition)s AND "offset" = %(offset)s
   AND resolution IS NULL
