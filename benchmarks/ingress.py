@@ -38,7 +38,7 @@ from schemas.topics import topics
 
 NOTHING = "/nothing"
 COMPANIES = 50
-CONNECTIONS = 64
+CONNECTIONS = 160  # below the number of deliveries that the ingress lets wait for the broker
 TURNS = 4
 TURN_S = 4.0
 WARM_UP_S = 2.0

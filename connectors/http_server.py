@@ -2,8 +2,8 @@
 
 Reads: a listening socket. Writes: nothing of its own.
 Guarantees: a request that two parsers could understand in two ways is answered 400 and its connection closed; heads are
-bounded in size, fields and time; every answer, also one that no application made, carries the security headers and
-no `Server`. A stop lets requests that run be answered.
+bounded in size, fields and time, bodies in time; every answer, also one that no application made, carries the security
+headers and no `Server`. A stop lets requests that run be answered.
 Source: promises 2.2 row 5, 2.3; RFC 9112 sections 2.2, 5.2, 6.1, 6.3.
 """
 
@@ -21,6 +21,7 @@ HEAD_BYTES_MAX = 16 * 1024
 FIELDS_MAX = 100
 URL_BYTES_MAX = 2 * 1024
 HEAD_S_MAX = 5.0
+BODY_S_MAX = 5.0
 KEEP_ALIVE_S = 15
 STOP_S_MAX = 10
 
@@ -57,36 +58,46 @@ class StrictHttp(HttpToolsProtocol):
     """
 
     _status = http.HTTPStatus.BAD_REQUEST
-    _in_head = False
+    _part = "head"  # what must arrive next; empty: nothing, between requests
     _head_bytes = 0
-    _head_timer: asyncio.TimerHandle | None = None
+    _timed = ""  # the part for whose end the timer waits
+    _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Also starts the time in which the first head must arrive."""
         super().connection_made(transport)
-        self._head_timer = self.loop.call_later(HEAD_S_MAX, self._head_late)
+        self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Also forgets the timer."""
-        self._watch_head(False)
+        self._part = ""
+        self._watch()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Also bounds the size of a head that does not end, and its time."""
-        began_earlier = self._in_head
+        """Also bounds the size of a head that does not end, and the time of heads and bodies.
+
+        A request that arrives at once, as almost all do, costs no timer.
+        """
+        in_head = self._part == "head"
         super().data_received(data)
-        self._watch_head(self._in_head)
-        if self._in_head and began_earlier:
+        if self._part != self._timed:
+            self._watch()
+        if in_head and self._part == "head":
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
-                self._status = http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-                self.send_400_response("the head is too large")
+                self._answer(http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
-        self._in_head = True
+        self._part = "head"
         self._head_bytes = 0
+
+    def on_message_complete(self) -> None:
+        """The body is whole."""
+        self._part = ""
+        super().on_message_complete()
 
     def on_url(self, url: bytes) -> None:
         """Part of the address."""
@@ -103,34 +114,39 @@ class StrictHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole: refuse what is not plain HTTP/1.1 or 1.0."""
-        self._in_head = False
+        self._part = "body"
         reason = _ambiguous(self.parser.get_http_version(), self.headers)
         if reason or self.parser.should_upgrade():
             self._refuse(http.HTTPStatus.BAD_REQUEST, reason or "no upgrades here")
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what no application will see, and close."""
+        """What uvicorn calls when the parser, or one of the checks above, refused."""
+        self._answer(self._status)
+
+    def _refuse(self, status: http.HTTPStatus, reason: str) -> None:
+        self._status = status
+        raise NotARequest(reason)
+
+    def _answer(self, status: http.HTTPStatus) -> None:
+        """Answer what no application answers, and close."""
         fields = [*self.server_state.default_headers, (b"content-length", b"0"), (b"connection", b"close")]
-        lines = [b"HTTP/1.1 %d %s" % (self._status.value, self._status.phrase.encode())]
+        lines = [b"HTTP/1.1 %d %s" % (status.value, status.phrase.encode())]
         lines += [name + b": " + value for name, value in fields]
         self.transport.write(b"\r\n".join([*lines, b"", b""]))
         self.transport.close()
 
-    def _refuse(self, status: http.HTTPStatus, reason: str) -> None:
-        self._status = status
-        raise NotARequest(reason)  # the parser stops there, and uvicorn calls send_400_response
+    def _watch(self) -> None:
+        """Wait for the end of the part that arrives now, for a bounded time."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timed, self._timer = self._part, None
+        if self._part:
+            self._timer = self.loop.call_later(HEAD_S_MAX if self._part == "head" else BODY_S_MAX, self._late)
 
-    def _watch_head(self, incomplete: bool) -> None:
-        if incomplete and self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_S_MAX, self._head_late)
-        elif not incomplete and self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _head_late(self) -> None:
+    def _late(self) -> None:
         if not self.transport.is_closing():
-            self.transport.close()
+            self._answer(http.HTTPStatus.REQUEST_TIMEOUT)
 
 
 def _ambiguous(version: str, fields: Sequence[tuple[bytes, bytes]]) -> str:

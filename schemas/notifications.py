@@ -26,6 +26,7 @@ NUMBER_MAX = 40  # characters
 CAUSE_ID_MAX = 256
 
 _ID = re.compile(r"[0-9]{1,20}")
+_SPACES = (" ", "\t", "\n", "\r")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _TYPE = re.compile(r"qbo\.([a-z0-9]{1,64})\.([a-z]{1,32})\.v[0-9]{1,4}", re.IGNORECASE | re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9]{1,64}")
@@ -233,6 +234,8 @@ def _expect(text: str, at: int, wanted: str) -> None:
 
 
 def _skip(text: str, at: int) -> int:
+    if not text.startswith(_SPACES, at):
+        return at
     match = _SPACE.match(text, at)
     assert match is not None  # it matches the empty text too
     return match.end()

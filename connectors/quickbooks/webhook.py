@@ -4,13 +4,14 @@ Reads: POST /webhooks/quickbooks.
 Writes: `quickbooks-notifications`, one record for each change event: key company id, value the event's exact bytes;
 `parked`, what is correctly signed and cannot be cut into events.
 Guarantees: nothing is parsed before its signature is right; 200 means that the broker has acknowledged every event;
-a right signature is never refused for what the body says; an answer takes at most 2.5 s, whatever is broken.
+a right signature is never refused for what the body says; an answer takes at most 2.5 s, whatever is broken here.
 Source: Intuit's webhook pages (200 within 3 s, else the whole delivery again and later ones held back); design 2.
 """
 
 import asyncio
 import base64
 import contextlib
+import gc
 import hashlib
 import hmac
 import logging
@@ -18,9 +19,9 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import structlog
@@ -45,8 +46,9 @@ from schemas.wire import Outgoing
 PATH = "/webhooks/quickbooks"
 BODY_BYTES_MAX = 1024 * 1024
 DRAIN_BYTES_MAX = 8 * 1024 * 1024  # of a body that is too large, so that its sender still reads the answer
-UNVERIFIED_BYTES_MAX = 64 * 1024 * 1024  # of all bodies that still arrive
-ANSWER_S_MAX = 2.3  # for a whole request from its head on; Intuit waits 3 s
+HELD_BYTES_MAX = 64 * 1024 * 1024  # of all bodies that arrive or wait for the broker
+ANSWER_S_MAX = 2.3  # for a whole request from its head on, unless its sender takes longer; Intuit waits 3 s
+PUBLISH_S_MIN = 0.5  # with less time left nothing is begun: the sender took it all
 IN_FLIGHT_MAX = 200
 TRACE_ID_BYTES_MAX = 256
 READY_S = 1.0  # how long an answer about readiness is good
@@ -84,25 +86,28 @@ _seconds = Histogram(
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 2.5),
 )
 _publishing = Gauge("ingress_in_flight", "Deliveries that wait for the broker now.")
+_answers_of = cache(_answers.labels)  # of the few statuses that we answer
 _done = {kind: _events.labels(kind) for kind in ("published", "parked")}
 
 
-@dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request is answered."""
+    """What a request is answered, as the two messages of ASGI."""
 
-    status: int
-    text: str
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    def __init__(self, status: int, text: str, *headers: tuple[bytes, bytes]):
+        self.status = status
+        self.text = text
+        length = (b"content-length", b"%d" % len(text))
+        fields = [(b"content-type", b"text/plain; charset=utf-8"), length, *headers]
+        self.head = {"type": "http.response.start", "status": status, "headers": fields}
+        self.body = {"type": "http.response.body", "body": text.encode()}
 
 
 ACCEPTED = Answer(200, "ok")
 UNSIGNED = Answer(401, "the signature is missing or wrong")
-LATE_BODY = Answer(408, "the body did not arrive in time", ((b"connection", b"close"),))
-TOO_LARGE = Answer(413, "the body is too large", ((b"connection", b"close"),))
+TOO_LARGE = Answer(413, "the body is too large", (b"connection", b"close"))
 NOT_JSON = Answer(415, "only plain JSON is taken")
-BUSY = Answer(503, "too many deliveries at once", ((b"retry-after", b"1"),))
-NOT_DURABLE = Answer(503, "the delivery could not be made durable in time", ((b"retry-after", b"5"),))
+BUSY = Answer(503, "too many deliveries at once", (b"retry-after", b"1"))
+NOT_DURABLE = Answer(503, "the delivery could not be made durable in time", (b"retry-after", b"5"))
 
 
 class Refused(Exception):
@@ -152,13 +157,17 @@ class Ingress:
         )
         self._build = settings.build
         self._log = DurableLog(settings.kafka_bootstrap, self._topics)
-        self._bodies = Bodies()
+        self._held_bytes = 0
         self._in_flight = 0
+        _publishing.set_function(lambda: self._in_flight)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Connects to the broker in the background, so that the process also starts while it is away."""
         async with self._log.running():
+            gc.collect()
+            gc.freeze()  # what is here now stays; looking through it, and so often, would only delay answers
+            gc.set_threshold(20_000, 20, 100)
             yield
 
     async def ready(self) -> bool:
@@ -171,19 +180,26 @@ class Ingress:
         headers: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
             headers[name] = value if name not in headers else headers[name] + b", " + value
+        body = Body()
         try:
-            answer = await self._answer(headers, receive, started + ANSWER_S_MAX)
+            answer = await self._answer(headers, receive, body, started + ANSWER_S_MAX)
         except SenderGone:
             return
-        _answers.labels(answer.status).inc()
+        finally:
+            self._held_bytes -= body.held_bytes
+        _answers_of(answer.status).inc()
         _seconds.observe(time.monotonic() - started)
-        await _send(send, answer)
+        await send(answer.head)
+        await send(answer.body)
 
-    async def _answer(self, headers: Mapping[bytes, bytes], receive: Receive, deadline: float) -> Answer:
+    async def _answer(self, headers: Mapping[bytes, bytes], receive: Receive, body: "Body", deadline: float) -> Answer:
         try:
-            _refuse_other_types(headers)
-            body = await self._bodies.read(headers, receive, deadline)
-            return await self.receive(headers, body, deadline)
+            _refuse_early(headers)
+            while body.more:
+                self._held_bytes += await body.read(receive)
+                if self._held_bytes > HELD_BYTES_MAX:
+                    raise Refused(BUSY)
+            return await self.receive(headers, body.whole(), deadline)
         except Refused as refused:
             _rarely.say(logging.WARNING, "delivery refused", status=refused.answer.status, reason=refused.answer.text)
             return refused.answer
@@ -196,13 +212,14 @@ class Ingress:
         """
         if self._in_flight >= IN_FLIGHT_MAX:
             raise Refused(BUSY)
+        if deadline - time.monotonic() < PUBLISH_S_MIN:
+            raise Refused(NOT_DURABLE)
         key_id = self._tokens.signer(body, headers.get(b"intuit-signature", b""))
         if key_id is None:
             raise Refused(UNSIGNED)
         delivery = Delivery(key_id, headers.get(b"intuit-t-id", b""))
         split = self._split(body, delivery)
-        with self._counted():
-            await self._publish([*self._published(split, delivery), *self._parked(split, delivery)], deadline)
+        await self._publish([*self._published(split, delivery), *self._parked(split, delivery)], deadline)
         _done["published"].inc(len(split.entries))
         _done["parked"].inc(len(split.unreadable))
         return ACCEPTED
@@ -246,21 +263,14 @@ class Ingress:
             yield Outgoing(topic=self._topics.parked.name, key="", value=file_ids().encode(Recorded(envelope, body)))
 
     async def _publish(self, records: Sequence[Outgoing], deadline: float) -> None:
+        self._in_flight += 1
         try:
-            await self._log.publish(records, deadline - time.monotonic())
+            await self._log.publish(records, deadline)
         except TransientError as error:
             _rarely.say(logging.ERROR, "delivery not made durable", reason=str(error))
             raise Refused(NOT_DURABLE) from error
-
-    @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
-        self._in_flight += 1
-        _publishing.set(self._in_flight)
-        try:
-            yield
         finally:
             self._in_flight -= 1
-            _publishing.set(self._in_flight)
 
 
 class Delivery:
@@ -269,7 +279,7 @@ class Delivery:
     def __init__(self, key_id: str, trace_id: bytes):
         self.id = str(uuid4())
         self.received_at = datetime.now(UTC)
-        stamp = self.received_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode()
+        stamp = self.received_at.isoformat(timespec="microseconds").replace("+00:00", "Z").encode()
         self._shared: tuple[tuple[str, bytes], ...] = (
             ("delivery_id", self.id.encode()),
             ("received_at", stamp),
@@ -288,59 +298,53 @@ class Delivery:
         )
 
 
-class Bodies:
-    """The bodies that arrive now, bounded each and all together."""
+class Body:
+    """One body while it arrives, counted: what its sender declares is not believed."""
 
     def __init__(self) -> None:
-        self._held_bytes = 0
+        self.more = True
+        self.held_bytes = 0
+        self._seen_bytes = 0
+        self._chunks: list[bytes] = []
 
-    async def read(self, headers: Mapping[bytes, bytes], receive: Receive, deadline: float) -> bytes:
-        """One whole body. Raises Refused, or SenderGone."""
-        declared = headers.get(b"content-length", b"")
-        if b"expect" in headers and declared.isdigit() and int(declared) > BODY_BYTES_MAX:
-            _refuse_too_large(int(declared))  # its sender waits for our word before it sends the body
-        held = Held()
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                return await self._read(receive, held)
-        except TimeoutError:
-            raise Refused(LATE_BODY) from None
-        finally:
-            self._held_bytes -= held.size
+    async def read(self, receive: Receive) -> int:
+        """Take what arrived next; by how many bytes more is held. Of a body that is too large nothing is held."""
+        message = await receive()
+        if message["type"] != "http.request":
+            raise SenderGone
+        before, chunk = self.held_bytes, message.get("body", b"")
+        self._seen_bytes += len(chunk)
+        self.more = message.get("more_body", False) and self._seen_bytes <= DRAIN_BYTES_MAX
+        if self._seen_bytes <= BODY_BYTES_MAX:
+            self._chunks.append(chunk)
+            self.held_bytes += len(chunk)
+        else:
+            self._chunks.clear()
+            self.held_bytes = 0
+        return self.held_bytes - before
 
-    async def _read(self, receive: Receive, held: "Held") -> bytes:
-        """Counted while it arrives: a declared length is not believed."""
-        seen, more = 0, True
-        while more and seen <= DRAIN_BYTES_MAX:
-            chunk, more = await _chunk(receive)
-            seen += len(chunk)
-            self._held_bytes += held.keep(chunk) if seen <= BODY_BYTES_MAX else held.drop()
-            if self._held_bytes > UNVERIFIED_BYTES_MAX:
-                raise Refused(BUSY)
-        if seen > BODY_BYTES_MAX:
-            _refuse_too_large(seen)
-        return b"".join(held.chunks)
+    def whole(self) -> bytes:
+        """All of it. Raises Refused when it was too large."""
+        if self._seen_bytes > BODY_BYTES_MAX:
+            _refuse_too_large(self._seen_bytes)
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
 
-class Held:
-    """What is kept of one body while it arrives."""
+class Waiting(NamedTuple):
+    """Records of one delivery that wait to be published."""
 
-    def __init__(self) -> None:
-        self.chunks: list[bytes] = []
-        self.size = 0
+    records: Sequence[Outgoing]
+    deadline: float  # an instant of time.monotonic()
+    published: asyncio.Future[None]
 
-    def keep(self, chunk: bytes) -> int:
-        """By how many bytes it grew."""
-        self.chunks.append(chunk)
-        self.size += len(chunk)
-        return len(chunk)
-
-    def drop(self) -> int:
-        """By how many bytes it grew: it shrinks to nothing, since the body is too large and only counted now."""
-        freed = self.size
-        self.chunks.clear()
-        self.size = 0
-        return -freed
+    def resolve(self, failure: TransientError | None) -> None:
+        """Tell its request, unless that was cancelled meanwhile."""
+        if self.published.done():
+            return
+        if failure is None:
+            self.published.set_result(None)
+        else:
+            self.published.set_exception(failure)
 
 
 class DurableLog:
@@ -353,6 +357,8 @@ class DurableLog:
         self._checked = False
         self._ready = (False, -READY_S)
         self._asking = asyncio.Lock()
+        self._waiting: list[Waiting] = []
+        self._publishing: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -364,12 +370,39 @@ class DurableLog:
             finally:
                 looking.cancel()
 
-    async def publish(self, records: Sequence[Outgoing], within_s: float) -> None:
-        """Returns when the broker has them all. Raises TransientError."""
-        if not self._checked or self._publisher is None:
+    async def publish(self, records: Sequence[Outgoing], deadline: float) -> None:
+        """Returns when the broker has them all. Raises TransientError.
+
+        What arrives in the same moment goes together: under load that halves the cost, and nobody waits for others.
+        """
+        if not self._checked:
             raise TransientError("the broker was not there yet, or its topics are not as they must be")
-        if records:
-            await self._publisher.publish(records, within_s=max(0.0, within_s))
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            loop.call_soon(self._publish_waiting)
+        waiting = Waiting(records, deadline, loop.create_future())
+        self._waiting.append(waiting)
+        await waiting.published
+
+    def _publish_waiting(self) -> None:
+        together, self._waiting = self._waiting, []
+        task = asyncio.create_task(self._publish_together(together))
+        self._publishing.add(task)
+        task.add_done_callback(self._publishing.discard)
+
+    async def _publish_together(self, together: Sequence["Waiting"]) -> None:
+        assert self._publisher is not None  # nobody publishes before `running`
+        records = [record for waiting in together for record in waiting.records]
+        within_s = min(waiting.deadline for waiting in together) - time.monotonic()
+        failure: TransientError | None = TransientError("publishing was interrupted")
+        try:
+            await self._publisher.publish(records, within_s=within_s)
+            failure = None
+        except TransientError as error:
+            failure = error
+        finally:
+            for waiting in together:
+                waiting.resolve(failure)
 
     async def ready(self) -> bool:
         """Whether the broker answers and its topics are right, as known at most a second ago."""
@@ -457,32 +490,22 @@ def configure_log(level: str) -> None:
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[out], force=True)
 
 
-def _refuse_other_types(headers: Mapping[bytes, bytes]) -> None:
+def _refuse_early(headers: Mapping[bytes, bytes]) -> None:
+    """What the head alone tells."""
     media = headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
     if not (media == b"application/json" or (media.startswith(b"application/") and media.endswith(b"+json"))):
         raise Refused(NOT_JSON)
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Refused(NOT_JSON)
+    declared = headers.get(b"content-length", b"")
+    if b"expect" in headers and declared.isdigit() and int(declared) > BODY_BYTES_MAX:
+        _refuse_too_large(int(declared))  # its sender waits for our word before it sends the body
 
 
 def _refuse_too_large(size: int) -> None:
     """Told loudly: an honest delivery of that size would come again and again and block all later ones."""
     _rarely.say(logging.ERROR, "delivery too large: if it is Intuit's, it blocks the feed", bytes=size)
     raise Refused(TOO_LARGE)
-
-
-async def _chunk(receive: Receive) -> tuple[bytes, bool]:
-    message = await receive()
-    if message["type"] != "http.request":
-        raise SenderGone
-    return message.get("body", b""), message.get("more_body", False)
-
-
-async def _send(send: Send, answer: Answer) -> None:
-    text = answer.text.encode()
-    head = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text)), *answer.headers]
-    await send({"type": "http.response.start", "status": answer.status, "headers": head})
-    await send({"type": "http.response.body", "body": text})
 
 
 if __name__ == "__main__":
