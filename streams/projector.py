@@ -10,6 +10,7 @@ Source: design section 2, "Projectors" and "The consumer's rule".
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
@@ -67,7 +68,11 @@ class Projector:
         self._names = {"projector": projection.name, "generation": generation}
         self._envelope = _ENVELOPES[projection.kind]
         self._stream_of = attrgetter(f"envelope.{projection.kind}_id")
-        self._statements = {table: _statements(table) for table in projection.tables}
+
+    @property
+    def name(self) -> str:
+        """The projection's name: the projector in read_positions and read_blocked."""
+        return self._projection.name
 
     async def do(self, batch: Sequence[Incoming]) -> Outcome:
         """Apply a batch. Raises TransientError to be called again with the same batch, and Fenced to stop."""
@@ -95,6 +100,12 @@ class Projector:
             if again is not None:
                 raise UnprocessableError(f"{stream_id} is blocked at version {again.version}: {again.reason}")
             applied += len(stored)
+
+    async def blocked(self) -> list[str]:
+        """The streams that this projector cannot go on with."""
+        async with transaction(self._connections) as connection:
+            cursor = await connection.execute(_SQL["all_blocked"], self._names)
+            return [stream_id for (stream_id,) in await cursor.fetchall()]
 
     async def _stored(self, connection: Connection, stream_id: str) -> list[Event]:
         """The next events of a blocked stream; when there are none it is blocked no more.
@@ -210,10 +221,7 @@ class Projector:
         rows: Rows = {}
         for table, wanted in keys.items():
             if wanted:
-                columns = [list(column) for column in zip(*wanted, strict=True)]
-                cursor = await connection.execute(self._statements[table].load, (*columns, self._generation))
-                last = 1 + len(table.key)
-                rows |= {(table, row[1:last]): table.row(*row) for row in await cursor.fetchall()}
+                rows |= await load_rows(connection, table, wanted, self._generation)
         return rows
 
     async def _advance(self, connection: Connection, positions: Mapping[str, int], reached: Mapping[str, int]) -> None:
@@ -242,11 +250,11 @@ class Projector:
             await self._upsert(connection, table, values)
         for table, keys in gone.items():
             columns = [list(column) for column in zip(*keys, strict=True)]
-            await connection.execute(self._statements[table].delete, (*columns, self._generation))
+            await connection.execute(_statements(table).delete, (*columns, self._generation))
 
     async def _upsert(self, connection: Connection, table: Table, rows: Iterable[tuple[Any, ...]]) -> None:
         """By COPY into a table of this connection: a third of the cost of array parameters (measured)."""
-        statements = self._statements[table]
+        statements = _statements(table)
         await connection.execute(statements.stage)
         async with connection.cursor().copy(statements.copy) as copy:
             for row in rows:
@@ -294,6 +302,33 @@ def _refused(stream_id: str, event: Event, error: Exception) -> Block:
     return Block(stream_id, envelope.version, f"{type(event.body).__name__}: {text}", envelope.recorded_at)
 
 
+async def resume_blocked(projectors: Iterable[Projector], stream_id: str = "", name: str = "") -> list[str]:
+    """Resume what is blocked (only this stream, only this projector, where named); one sentence for each."""
+    lines: list[str] = []
+    for projector in projectors:
+        if name in ("", projector.name):
+            blocked = [stream_id] if stream_id else await projector.blocked()
+            lines += [await _resumed(projector, each) for each in blocked]
+    return lines
+
+
+async def _resumed(projector: Projector, stream_id: str) -> str:
+    try:
+        applied = await projector.resume(stream_id)
+    except UnprocessableError as error:
+        return f"{projector.name}: {error}"
+    return f"{projector.name}: {stream_id} goes on, {applied} events applied"
+
+
+async def load_rows(connection: Connection, table: Table, keys: Collection[Key], generation: int) -> Rows:
+    """The rows with these keys; those that do not exist are missing."""
+    columns = [list(column) for column in zip(*keys, strict=True)]
+    cursor = await connection.execute(_statements(table).load, (*columns, generation))
+    last = 1 + len(table.key)
+    return {(table, row[1:last]): table.row(*row) for row in await cursor.fetchall()}
+
+
+@cache
 def _statements(table: Table) -> _Statements:
     fields: Sequence[str] = table.row._fields  # type: ignore[attr-defined]
     name, staged = sql.Identifier(table.name), sql.Identifier(f"staged_{table.name}")

@@ -12,6 +12,9 @@ SELECT stream_id FROM read_blocked
 WHERE projector = %(projector)s AND generation = %(generation)s AND stream_id = ANY(%(streams)s)
 ORDER BY stream_id FOR SHARE
 
+-- name: all_blocked
+SELECT stream_id FROM read_blocked WHERE projector = %(projector)s AND generation = %(generation)s ORDER BY stream_id
+
 -- name: positions
 SELECT stream_id, version FROM read_positions
 WHERE projector = %(projector)s AND generation = %(generation)s AND stream_id = ANY(%(streams)s)

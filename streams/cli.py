@@ -1,0 +1,504 @@
+"""The command `intoaec`: start processes, look, ask, mend. Parses, calls, prints; no logic.
+
+Reads: arguments and environment. Exit codes: 0 done, 1 not done (a sentence says why), 2 wrong settings or arguments.
+"""
+
+import asyncio
+import getpass
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from connectors.config import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from streams.parking import Place
+    from streams.projector import Projector
+    from streams.requests import Answered, Requests
+    from streams.topology import System
+    from streams.trace import Chain
+
+Result = TypeVar("Result")
+ANSWER_S_MAX = 30.0
+
+app = typer.Typer(
+    name="intoaec",
+    help="Every change in QuickBooks, in the right project of IntoAEC, to the cent.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+topics_app = typer.Typer(help="The topics of this installation.", no_args_is_help=True)
+parked_app = typer.Typer(help="Records that could not be worked, and wait for a person.", no_args_is_help=True)
+offsets_app = typer.Typer(help="Where the consumer groups go on reading.", no_args_is_help=True)
+projector_app = typer.Typer(help="The writers of the read tables.", no_args_is_help=True)
+app.add_typer(topics_app, name="topics", rich_help_panel="Set up")
+app.add_typer(parked_app, name="parked", rich_help_panel="Mend")
+app.add_typer(offsets_app, name="offsets", rich_help_panel="Mend")
+app.add_typer(projector_app, name="projector", rich_help_panel="Mend")
+console = Console(highlight=False)
+problems = Console(stderr=True, highlight=False)
+
+
+class NotDone(Exception):
+    """A command did not do what was asked; the text says why, for the person who typed it."""
+
+
+class Role(StrEnum):
+    """What a worker does."""
+
+    ENRICH = "enrich"
+    LEDGER = "ledger"
+    PROJECT = "project"
+    REPAIR = "repair"
+    ALL = "all"
+
+
+Company = Annotated[str, typer.Option("--company", help="QuickBooks company id; may be left out when there is one.")]
+Person = Annotated[str, typer.Option("--person", help="Who asks. Default: the user of this machine.")]
+ReadyFile = Annotated[Path | None, typer.Option("--ready-file", help="Written when the process is ready.", hidden=True)]
+PlaceText = Annotated[str, typer.Argument(metavar="PLACE", help="step/topic/partition/offset, as `parked list` says.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this it only says what it would do.")]
+
+
+# --- processes ---------------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel="Run")
+def ingress(ready_file: ReadyFile = None) -> None:
+    """Receive QuickBooks' webhooks (the only public process)."""
+    from connectors.quickbooks import webhook
+
+    webhook.main(_settings())
+
+
+@app.command(rich_help_panel="Run")
+def web(ready_file: ReadyFile = None) -> None:
+    """Serve the pages for people: projects, and the way to QuickBooks' sign-in."""
+    from connectors.web import app as pages
+    from streams.topology import opened
+
+    pages.main(_settings(), opened)
+
+
+@app.command(rich_help_panel="Run")
+def worker(
+    role: Annotated[list[Role] | None, typer.Option(help="What it does; may be given several times.")] = None,
+    ready_file: ReadyFile = None,
+) -> None:
+    """Read, book and show what changed: a worker with all roles, or some of them."""
+    from streams.topology import ROLES, run_worker
+
+    chosen = [each.value for each in role or [Role.ALL]]
+
+    def ready() -> None:
+        if ready_file is not None:
+            ready_file.touch()
+
+    asyncio.run(run_worker(_settings(), ROLES if Role.ALL.value in chosen else chosen, ready=ready))
+
+
+@app.command(rich_help_panel="Run")
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End when the rows are right, with exit code 0.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Forget what the demo has kept.")] = False,
+) -> None:
+    """Start everything on this machine and follow one webhook from QuickBooks to its row."""
+    from streams import demo as show
+
+    if reset:
+        show.reset()
+        return
+    environment = os.environ
+    show.run(
+        once=once,
+        bootstrap=environment.get("KAFKA_BOOTSTRAP", ""),
+        database_url=environment.get("DATABASE_URL", ""),
+    )
+
+
+# --- set up ------------------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel="Set up")
+def migrate() -> None:
+    """Bring the database to the newest shape. Safe twice."""
+    from connectors import postgres
+
+    done = postgres.migrate(_settings().database_url.get_secret_value())
+    console.print("\n".join(f"done: {name}" for name in done) or "The database has its newest shape already.")
+
+
+@topics_app.command("create")
+def topics_create() -> None:
+    """Create the topics that are missing, and check the others. Safe twice."""
+    from streams.topology import prepare_topics, topics_of
+
+    settings = _settings()
+    asyncio.run(prepare_topics(settings))
+    _print_topics([(t.name, t.key, t.value, t.partitions, t.retention_ms) for t in topics_of(settings).all()])
+
+
+@topics_app.command("check")
+def topics_check() -> None:
+    """Say whether every topic exists as it must be, and every group may start; creates nothing that exists."""
+    topics_create()
+    offsets_check()
+
+
+@app.command(rich_help_panel="Set up")
+def connect(
+    organisation: Annotated[str, typer.Argument(help="IntoAEC's organisation that the company will belong to.")],
+) -> None:
+    """Print the address of QuickBooks' sign-in; it is good for ten minutes and one use."""
+    address = _run(lambda system: system.authorizations.start(organisation))
+    console.print(address, soft_wrap=True)
+
+
+# --- look --------------------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel="Look")
+def status() -> None:
+    """Show topics, lag, what is parked or blocked, and each company's last webhook and gap."""
+    from streams.status import Status
+    from streams.status import status as look
+
+    found: Status = _run(look)
+    _print("Topics", ("topic", "records"), found.topics.items())
+    rows = [
+        (lag.group, lag.records, f"{lag.seconds:.0f} s" if lag.records else "-", lag.unguarded) for lag in found.lags
+    ]
+    _print("Groups", ("group", "lag", "behind", "without offset"), rows)
+    _print("Companies", ("company", "name", "state", "last webhook", "gap since", "swept until"), found.companies)
+    _print("Parked", ("step", "records", "oldest"), found.parked)
+    _print("Blocked", ("projector", "stream", "at version", "reason", "since"), found.blocked)
+    _print("Not published yet", ("kind", "streams", "events"), found.unpublished)
+
+
+@app.command(rich_help_panel="Look")
+def trace(
+    what: Annotated[str, typer.Argument(help="A correlation id, a record company/type/id, or project/version.")],
+) -> None:
+    """Follow one number: webhook, notification, change, events, rows."""
+    from streams.trace import trace as follow
+
+    for chain in _run(lambda system: follow(system, what)):
+        _print_chain(chain)
+
+
+# --- mend --------------------------------------------------------------------------------------------------------
+
+
+@parked_app.command("list")
+def parked_list(
+    every: Annotated[
+        bool, typer.Option("--all", help="Also those that were redriven, superseded or dismissed.")
+    ] = False,
+) -> None:
+    """List parked records, the latest first."""
+    found = _run(lambda system: system.parking.listed(resolved_too=every))
+    rows = [(str(p.place), p.record_type, p.record_id, p.reason, p.parked_at, p.resolution) for p in found]
+    _print("Parked", ("place", "type", "id", "reason", "since", "resolution"), rows)
+
+
+@parked_app.command("show")
+def parked_show(place: PlaceText) -> None:
+    """Show one parked record: why it is parked, its headers, and its bytes as far as they are text."""
+    shown = _run(lambda system: system.parking.show(_place(place)))
+    listed = shown.listed
+    rows = [
+        ("place", listed.place),
+        ("key", listed.key),
+        ("record", f"{listed.record_type or '?'} {listed.record_id or '?'}"),
+        ("reason", listed.reason),
+        ("error", f"{listed.error_type} in build {shown.build}"),
+        ("parked", listed.parked_at),
+        ("resolution", listed.resolution),
+        *((f"header {name}", value.decode("utf-8", "backslashreplace")) for name, value in shown.headers.items()),
+        ("value", (shown.value or b"").decode("utf-8", "backslashreplace")),
+    ]
+    _print("Parked record", ("", ""), rows)
+
+
+@parked_app.command("redrive")
+def parked_redrive(places: Annotated[list[str], typer.Argument(metavar="PLACE...")]) -> None:
+    """Publish parked records again, as they were, to the end of their topic (after the mend)."""
+
+    async def redrive(system: "System") -> None:
+        for place in places:
+            await system.parking.redrive(_place(place))
+            console.print(f"redriven: {place}")
+
+    _run(redrive)
+
+
+@parked_app.command("dismiss")
+def parked_dismiss(
+    place: PlaceText, because: Annotated[str, typer.Option(help="Why nobody needs it; is kept.")]
+) -> None:
+    """Put a parked record away that nobody needs."""
+    _run(lambda system: system.parking.dismiss(_place(place), because))
+    console.print(f"dismissed: {place}")
+
+
+@offsets_app.command("check")
+def offsets_check() -> None:
+    """Say why groups must not start; exit code 1 when one must not."""
+    from streams.offsets import check
+
+    refusals = _run(check)
+    if refusals:
+        raise NotDone("\n".join([*refusals, "`intoaec offsets align` says what would mend it."]))
+    console.print("Every group may start.")
+
+
+@offsets_app.command("align")
+def offsets_align(yes: Yes = False) -> None:
+    """Set committed offsets to the positions that the database knows. Stop the workers first."""
+    from streams.offsets import align, plan
+
+    moves = _run(plan)
+    if not moves:
+        console.print("Nothing to do: every group stands where it must.")
+        return
+    rows = [(m.group, *m.partition, "none" if m.committed is None else m.committed, m.wanted, m.why) for m in moves]
+    _print("Offsets", ("group", "topic", "partition", "now", "then", "why"), rows)
+    if not yes:
+        raise NotDone("Nothing was done. Stop the workers, then say it again with --yes.")
+    _run(lambda system: align(system, moves))
+    console.print(f"Set {len(moves)} offsets.")
+
+
+@projector_app.command("resume")
+def projector_resume(
+    stream: Annotated[str, typer.Argument(help="The blocked project (or company); left out: every blocked one.")] = "",
+    name: Annotated[str, typer.Option("--projector", help="Only this projector, such as project-balance-v1.")] = "",
+) -> None:
+    """Go on with what is blocked, from the ledger's own events (after the mend)."""
+    from streams.projector import resume_blocked
+
+    for line in _run(lambda system: resume_blocked(_projectors(system), stream, name)):
+        console.print(escape(line))
+
+
+# --- ask ---------------------------------------------------------------------------------------------------------
+
+
+@app.command("map", rich_help_panel="Ask")
+def map_customer(
+    customer: Annotated[str, typer.Argument(help="QuickBooks customer id.")],
+    project: Annotated[str, typer.Argument(help="IntoAEC project id.")],
+    company: Company = "",
+    reference: Annotated[str, typer.Option(help="The project's reference number in QuickBooks.")] = "",
+    from_on: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="Only from this day on.")
+    ] = None,
+    person: Person = "",
+) -> None:
+    """Sync a customer into a project: its documents go there from now on."""
+    from streams.requests import Mapping
+
+    mapping = Mapping(customer, project, reference, None if from_on is None else from_on.date())
+
+    async def ask(requests: "Requests", company_id: str, who: str) -> str:
+        return (await requests.map(company_id, who, [mapping]))[0]
+
+    _ask(company, person, ask)
+
+
+@app.command(rich_help_panel="Ask")
+def release(
+    customer: Annotated[str, typer.Argument(help="QuickBooks customer id.")], company: Company = "", person: Person = ""
+) -> None:
+    """Take a customer's mapping back: its documents wait again."""
+    _ask(company, person, lambda requests, company_id, who: requests.release(company_id, who, customer))
+
+
+@app.command(rich_help_panel="Ask")
+def exclude(
+    customer: Annotated[str, typer.Argument(help="QuickBooks customer id.")],
+    by_reference: Annotated[bool, typer.Option("--by-reference", help="Map it by Reference Number only.")] = False,
+    company: Company = "",
+    person: Person = "",
+) -> None:
+    """Say that a customer belongs to no project, or to projects by Reference Number only."""
+    _ask(
+        company,
+        person,
+        lambda requests, company_id, who: requests.exclude(company_id, who, customer, reference_only=by_reference),
+    )
+
+
+@app.command(rich_help_panel="Ask")
+def assign(
+    record: Annotated[str, typer.Argument(metavar="TYPE/ID", help="One document, such as Invoice/17.")],
+    project: Annotated[str, typer.Argument(help="IntoAEC project id; left out: take the assignment back.")] = "",
+    company: Company = "",
+    person: Person = "",
+) -> None:
+    """Put one document into a project, whatever the rules say."""
+    record_type, _, record_id = record.partition("/")
+    if not record_type or not record_id:
+        raise NotDone(f"{record!r} names no document: TYPE/ID does, such as Invoice/17.")
+    key = (record_type, record_id)
+    _ask(company, person, lambda requests, company_id, who: requests.assign(company_id, who, key, project or None))
+
+
+@app.command("declare-project", rich_help_panel="Ask")
+def declare_project(
+    project: Annotated[str, typer.Argument(help="IntoAEC project id.")],
+    name: Annotated[str, typer.Option(help="Its name. Default: its id.")] = "",
+    company: Company = "",
+) -> None:
+    """Say that IntoAEC has a project: it belongs to this company from now on."""
+
+    async def declare(system: "System") -> None:
+        await _requests(system).declare(await _company(system, company), [(project, name or project)])
+
+    _run(declare)
+    console.print(f"declared: {project}")
+
+
+# --- how a command runs ------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Run one command. A problem is a sentence; INTOAEC_DEBUG=1 shows where it came from."""
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get("INTOAEC_DEBUG"):
+            raise
+        problems.print(escape(_sentence(error)), soft_wrap=True)
+        sys.exit(2 if isinstance(error, SettingsError) else 1)
+
+
+def _sentence(error: BaseException) -> str:
+    """What a person can act on; of several errors at once the first."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    text = str(error).strip() or type(error).__name__
+    if type(error).__module__.partition(".")[0] in ("connectors", "schemas", "streams", "__main__"):
+        return text
+    return f"Unexpected {type(error).__name__}: {text} (INTOAEC_DEBUG=1 shows where)"
+
+
+def _settings() -> Settings:
+    return Settings.from_environment(os.environ)
+
+
+def _run(command: Callable[["System"], Awaitable[Result]]) -> Result:
+    """Run one command with the system's parts."""
+    from streams.topology import opened
+
+    async def run() -> Result:
+        async with opened(_settings()) as system:
+            return await command(system)
+
+    return asyncio.run(run())
+
+
+def _ask(company: str, person: str, ask: Callable[["Requests", str, str], Awaitable[str]]) -> None:
+    """Publish a request, wait for the ledger's answer, and show it."""
+
+    async def answered(system: "System") -> "list[Answered]":
+        requests, company_id = _requests(system), await _company(system, company)
+        decision_id = await ask(requests, company_id, person or getpass.getuser())
+        return await requests.answers(company_id, [decision_id], within_s=ANSWER_S_MAX)
+
+    answers = _run(answered)
+    if not answers:
+        raise NotDone(f"The ledger did not answer within {ANSWER_S_MAX:.0f} s; the request is kept. Does a worker run?")
+    if not answers[0].accepted:
+        raise NotDone(f"Refused: {answers[0].answer}")
+    console.print(f"Accepted ({answers[0].decision_id}).")
+
+
+def _requests(system: "System") -> "Requests":
+    from streams.requests import Requests
+
+    generation = system.settings.topic_generation
+    return Requests(system.connections, system.publisher, system.ids, system.topics, generation=generation)
+
+
+async def _company(system: "System", named: str) -> str:
+    """The company that is meant: the one named, else the only one there is."""
+    from streams.status import companies
+
+    known = [company.company_id for company in await companies(system)]
+    if named:
+        return named
+    if len(known) != 1:
+        raise NotDone(f"Say --company: {', '.join(known) or 'no company is connected yet'}.")
+    return known[0]
+
+
+def _projectors(system: "System") -> "list[Projector]":
+    from streams.projector import Projector
+    from streams.topology import steps
+
+    return [step.work for step in steps(system, ["project"]) if isinstance(step.work, Projector)]
+
+
+def _place(text: str) -> "Place":
+    from streams.parking import Place
+
+    return Place.parse(text)
+
+
+# --- printing ----------------------------------------------------------------------------------------------------
+
+
+def _print(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    table = Table(*columns, title=title, title_justify="left", show_header=any(columns))
+    for row in rows:
+        table.add_row(*(_text(value) for value in row))
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print(f"{title}: none")
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}Z"
+    return escape(f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
+
+
+def _print_topics(rows: Iterable[tuple[str, str, str, int, int | None]]) -> None:
+    days = [(*row[:4], "for ever" if row[4] is None else f"{row[4] // 86_400_000} days") for row in rows]
+    _print("Topics", ("topic", "key", "value", "partitions", "kept"), days)
+
+
+def _print_chain(chain: "Chain") -> None:
+    its = chain.input
+    for each in chain.notifications:
+        console.print(f"[bold]webhook[/]      delivery {each.delivery_id or '?'}, received {each.received_at or '?'}")
+        place = f"partition {each.partition}, offset {each.offset}"
+        console.print(f"[bold]notification[/] {escape(each.cause_id)} ({place})")
+    what = f"{its.change_type} {its.record_type} {its.record_id} of company {its.company_id}".replace("  ", " ")
+    place = f"partition {its.partition}, offset {its.offset}"
+    console.print(f"[bold]change[/]       {escape(what)} by {its.origin} ({place}): {escape(its.outcome)}")
+    for event in chain.events:
+        console.print(
+            f"[bold]event[/]        {event.event_type} = version {event.version} of {escape(event.stream_id)}"
+        )
+    for row in chain.rows:
+        _print(row.table, ("column", "value"), row.columns.items())
+    console.print()
+
+
+if __name__ == "__main__":
+    main()
