@@ -65,16 +65,17 @@ class ControlTables:
     async def claim(self, sweep_every_s: float) -> Sweep | None:
         """A company with something unread, for this caller alone for LEASE_S; None: there is none now."""
         lease_id = uuid.uuid4()
-        asked = {"sweep_every_s": sweep_every_s, "lease_id": lease_id, "lease_s": LEASE_S}
+        asked = {"every_s": sweep_every_s, "lease_id": lease_id, "lease_s": LEASE_S}
         async with transaction(self._connections) as connection:
             row = await (await connection.execute(_SQL["sweep_claim"], asked)).fetchone()
         if row is None:
             return None
-        company_id, gap_since, gaps_noted, swept_until, was_active, cursor = row
+        company_id, gap_since, gaps_noted, swept_until, was_active, regular, cursor = row
         return Sweep(
             company_id=company_id,
             lease_id=lease_id,
             gap_since=gap_since,
+            regular=regular,
             gaps_noted=gaps_noted,
             swept_until=swept_until,
             first=not was_active and swept_until is None,

@@ -55,7 +55,8 @@ class Sweep:
 
     company_id: str
     lease_id: UUID
-    gap_since: datetime | None  # None: nothing but what is named in `Later`, or the regular sweep
+    gap_since: datetime | None
+    regular: bool  # the last sweep was long ago; without it and without a gap, only what is named in `Later` is due
     gaps_noted: int  # as it was when the sweep began
     swept_until: datetime | None
     first: bool  # history was never read to its end

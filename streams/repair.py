@@ -21,7 +21,7 @@ from schemas.answers import RECORD_TYPES, Answer, CompanyUnreadable, Deleted, Re
 from schemas.changes import CompanyActivated, ConnectionChanged, Envelope, GapClosed
 from schemas.codec import Recorded, file_ids
 from schemas.errors import TransientError
-from schemas.known import Key, Later, Shown, Sweep
+from schemas.known import Key, Known, Later, Shown, Sweep
 from schemas.topics import Topics
 from schemas.wire import Outgoing
 from streams.enrich import (
@@ -77,6 +77,8 @@ class Sweeps(Protocol):
     async def unread(self, company_id: str, at_once: int) -> list[Later]: ...
 
     async def read_now(self, done: Collection[Later]) -> None: ...
+
+    async def known(self, company_ids: Collection[str], keys: Collection[Key]) -> Known: ...
 
     async def note_published(self, shown: Mapping[Key, Shown], webhooks: Mapping[str, datetime]) -> None: ...
 
@@ -260,8 +262,14 @@ class Repair:
         return Outgoing(topic=self.topics.changes.name, key=company_id, value=file_ids().encode(message))
 
     async def _confirm(self, company_id: str, deleted: Sequence[Deleted]) -> None:
+        """Every sweep shows a deleted record for 30 days; one that is known to be gone costs no call."""
+        announced = {_key(company_id, stub): _announced(company_id, stub) for stub in deleted}
+        shown = (await self.sweeps.known([company_id], list(announced))).shown
         for stub in deleted:
-            wanted = _announced(company_id, stub)
+            wanted = announced[_key(company_id, stub)]
+            last = shown.get(wanted.key)
+            if last is not None and last.revised_at is None and last.read_at >= stub.deleted_at:
+                continue
             answer = await self.quickbooks.read(company_id, stub.record_type, stub.record_id)
             if not isinstance(answer, Answer):
                 gone = record_gone(wanted, answer.answered_at)
@@ -354,7 +362,7 @@ def next_page(cursor: Cursor, answer: Answer) -> Cursor:
 def _since(sweep: Sweep) -> datetime | None:
     """From when on everything must be read; None: nothing."""
     if sweep.gap_since is None:
-        return sweep.swept_until if sweep.was_active else None
+        return sweep.swept_until if sweep.regular else None
     return sweep.gap_since if sweep.swept_until is None else min(sweep.gap_since, sweep.swept_until)
 
 
@@ -392,8 +400,11 @@ def _wanted(later: Later) -> Wanted:
 
 
 def _announced(company_id: str, stub: Deleted) -> Wanted:
-    later = Later(Key(company_id, stub.record_type, stub.record_id), stub.deleted_at, stub.deleted_at, "", "sweep")
-    return _wanted(later)
+    return _wanted(Later(_key(company_id, stub), stub.deleted_at, stub.deleted_at, "", "sweep"))
+
+
+def _key(company_id: str, stub: Deleted) -> Key:
+    return Key(company_id, stub.record_type, stub.record_id)
 
 
 def _envelope(company_id: str, at: datetime) -> Envelope:

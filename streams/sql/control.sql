@@ -150,7 +150,7 @@ WITH due AS (
       AND (c.gap_since IS NOT NULL
            OR c.state = 'connected'
            OR EXISTS (SELECT FROM control.unread u WHERE u.company_id = c.company_id)
-           OR c.swept_at < now() - make_interval(secs => %(sweep_every_s)s))
+           OR c.swept_at < now() - make_interval(secs => %(every_s)s))
       AND (l.blocked_until IS NULL OR l.blocked_until < now())
       AND (j.lease_until IS NULL OR j.lease_until < now())
     ORDER BY c.gap_since NULLS LAST, c.swept_at NULLS FIRST, c.company_id
@@ -162,7 +162,8 @@ WITH due AS (
     WHERE j.lease_until IS NULL OR j.lease_until < now()
     RETURNING j.company_id, j.cursor
 )
-SELECT c.company_id, c.gap_since, c.gaps_noted, c.swept_until, c.state = 'active', claimed.cursor
+SELECT c.company_id, c.gap_since, c.gaps_noted, c.swept_until, c.state = 'active',
+    coalesce(c.swept_at < now() - make_interval(secs => %(every_s)s), false), claimed.cursor
 FROM claimed JOIN control.companies c USING (company_id);
 
 -- name: sweep_progress

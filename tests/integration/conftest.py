@@ -1,0 +1,5 @@
+"""Fixtures of tests with one real neighbour."""
+
+from tests.intuit import _simulator, intuit, process
+
+__all__ = ["_simulator", "intuit", "process"]
