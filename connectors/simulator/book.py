@@ -9,24 +9,20 @@ Source: intuit.md 3.9, 4, 9; measured balances of section 9.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 from connectors.simulator import forms
+from connectors.simulator.customers import Customers
 from connectors.simulator.effects import Change, Effects, Mark, Switches
 from connectors.simulator.ledger import Ledger
 from connectors.simulator.records import (
-    KIND_OF_LINK,
-    ONE,
     SALES_FORMS,
     ZERO,
-    Application,
     ItemKey,
     Kind,
-    OpenItem,
     Record,
     Refused,
     against_rules,
@@ -37,6 +33,7 @@ from connectors.simulator.records import (
     not_found,
     plain,
 )
+from connectors.simulator.settlement import Settlement
 
 READ_ONLY = frozenset(
     {"Id", "SyncToken", "MetaData", "domain", "sparse", "status", "TotalAmt", "Balance", "HomeBalance", "HomeTotalAmt"}
@@ -58,11 +55,11 @@ class Book:
         self.records: dict[Kind, dict[str, Record]] = {kind: {} for kind in Kind}
         self.gone: dict[tuple[Kind, str], Record] = {}
         self.ledger = Ledger()
+        self.customers = Customers(self.records[Kind.CUSTOMER])
+        self.settlement = Settlement(self.ledger, self.records, self.customers, self.switches)
         self.items = self.ledger.items
         self.open_items = self.ledger.open_items
-        self.children: dict[str, dict[str, None]] = {}
         self.documents_of: dict[str, dict[Record, None]] = {}
-        self._names: dict[str, str] = {}
         self._in_deposit: dict[str, list[str]] = {}
         self._doc_numbers: dict[tuple[Kind, str], int] = {}
         self.next_ids = {"customer": 1, "transaction": 1001, "document": 1001}
@@ -96,25 +93,8 @@ class Book:
 
     def balance_with_jobs(self, customer_id: str) -> Decimal:
         """The customer's balance and those of everything below it."""
-        below = (self.balance_with_jobs(child) for child in self.children.get(customer_id, ()))
+        below = (self.balance_with_jobs(child) for child in self.customers.children.get(customer_id, ()))
         return self.balance(customer_id) + sum(below, ZERO)
-
-    def ancestors(self, customer_id: str) -> Iterator[Record]:
-        """Parents of a customer, nearest first."""
-        current = self.records[Kind.CUSTOMER].get(customer_id)
-        while current is not None and (parent := current.fields.get("ParentRef")):
-            current = self.records[Kind.CUSTOMER].get(parent["value"])
-            if current is not None:
-                yield current
-
-    def is_within(self, customer_id: str, family: str) -> bool:
-        """Whether a customer is `family` itself or one of its jobs, at any depth."""
-        return customer_id == family or any(record.id == family for record in self.ancestors(customer_id))
-
-    def shown_name(self, customer: Record) -> str:
-        """DisplayName as QuickBooks shows it: an inactive one carries a suffix."""
-        name = str(customer.fields["DisplayName"])
-        return name if customer.fields["Active"] else name + " (deleted)"
 
     # ---- writing -------------------------------------------------------------------------------------------------
 
@@ -153,9 +133,9 @@ class Book:
         if not record.voided:
             note = record.fields.get("PrivateNote")
             record.fields["PrivateNote"] = f"Voided - {note}" if note else "Voided"
-        self._unlink(record, effects)
+        self.settlement.unlink(record, effects)
         _zero(record)
-        self._repost(record, effects)
+        self.settlement.post(record, effects)
         return self._commit(effects, at)
 
     def delete(self, kind: Kind, body: dict[str, Any], at: datetime) -> list[Change]:
@@ -166,12 +146,12 @@ class Book:
         self._check_open_period(record.fields)
         effects = Effects()
         effects.direct(record, "Delete")
-        self._unlink(record, effects)
+        self.settlement.unlink(record, effects)
         if kind is Kind.DEPOSIT:
             self._mark_deposited(record, [], effects)
         _zero(record)
         record.deleted = True
-        self._repost(record, effects)
+        self.settlement.post(record, effects)
         self._forget(record)
         return self._commit(effects, at)
 
@@ -189,8 +169,8 @@ class Book:
         for record in moved:
             if record.kind is not Kind.PAYMENT:
                 payments |= self.ledger.payments_of(record)
-                self._repost(record, effects)
-        self._settle(payments, effects)
+                self.settlement.post(record, effects)
+        self.settlement.settle(payments, effects)
         gone.fields["Active"] = False
         effects.direct(gone, "Update")
         effects.direct(kept, "Merge")
@@ -206,17 +186,16 @@ class Book:
             if not record.deleted and record.kind is not Kind.CUSTOMER:
                 for line in record.applications:
                     self.ledger.link(record.id, line)
-                self._repost(record, effects)
+                self.settlement.post(record, effects)
 
     # ---- customers -----------------------------------------------------------------------------------------------
 
     def _update_customer(self, record: Record, body: dict[str, Any], at: datetime) -> list[Change]:
         fields = _merged(record.fields, body, sparse=bool(body.get("sparse")))
-        fields["CurrencyRef"] = record.fields["CurrencyRef"]
-        fields = self._customer_fields(fields, record.id)
+        fields = self.customers.checked(fields, record.id) | {"CurrencyRef": record.fields["CurrencyRef"]}
         was_active = record.fields["Active"]
         effects = Effects()
-        self._rename(record, fields)
+        self.customers.rename(record, fields)
         record.fields = fields
         operation = "Update"
         if was_active and not fields["Active"]:
@@ -226,38 +205,6 @@ class Book:
         self._show_again(record.id, effects)
         return self._commit(effects, at)
 
-    def _customer_fields(self, raw: dict[str, Any], own_id: str | None) -> dict[str, Any]:
-        fields = dict(raw)
-        names = [str(fields[key]) for key in ("GivenName", "FamilyName") if fields.get(key)]
-        fields.setdefault("DisplayName", " ".join(names) or fields.get("CompanyName"))
-        if not fields["DisplayName"]:
-            raise missing("DisplayName")
-        holder = self._names.get(str(fields["DisplayName"]).lower())
-        if holder is not None and holder != own_id:
-            raise Refused("6240", "Duplicate Name Exists Error", f"The name supplied already exists. : Id={holder}")
-        fields.setdefault("Active", True)
-        fields["Job"] = self._checked_parent(fields, own_id)
-        fields.setdefault("BillWithParent", False)
-        fields.setdefault("Taxable", False)
-        fields.setdefault("PreferredDeliveryMethod", "None")
-        fields["CurrencyRef"] = self._checked_currency(fields.get("CurrencyRef"))
-        return fields
-
-    def _checked_parent(self, fields: dict[str, Any], own_id: str | None) -> bool:
-        parent = fields.get("ParentRef")
-        if not parent or not fields.get("Job", True):
-            fields.pop("ParentRef", None)
-            return False
-        found = self.records[Kind.CUSTOMER].get(str(parent.get("value")))
-        if found is None:
-            raise bad_reference(f"Names element id {parent.get('value')} not found", "ParentRef")
-        if own_id is not None and self.is_within(found.id, own_id):
-            raise against_rules("Business Validation Error: a customer cannot be its own parent.")
-        if len(list(self.ancestors(found.id))) >= 4:
-            raise against_rules("Business Validation Error: sub-customers may be five levels deep at most.")
-        fields["ParentRef"] = {"value": found.id}
-        return True
-
     def _checked_currency(self, given: dict[str, Any] | None) -> dict[str, Any]:
         code = str((given or {}).get("value", self.home_currency))
         if code != self.home_currency and not self.multicurrency:
@@ -266,25 +213,15 @@ class Book:
             )
         return {"value": code, "name": CURRENCIES.get(code, code)}
 
-    def _rename(self, record: Record, fields: dict[str, Any]) -> None:
-        if self._names.get(str(record.fields["DisplayName"]).lower()) == record.id:
-            del self._names[str(record.fields["DisplayName"]).lower()]
-        self._names[str(fields["DisplayName"]).lower()] = record.id
-        old, new = record.fields.get("ParentRef"), fields.get("ParentRef")
-        if old != new:
-            self.children.get((old or {}).get("value", ""), {}).pop(record.id, None)
-            if new:
-                self.children.setdefault(new["value"], {})[record.id] = None
-
     def _show_again(self, customer_id: str, effects: Effects) -> None:
         """Names are shown inside documents and below jobs: what is shown changes, the revisions do not."""
-        for record in self.documents_of.get(customer_id, ()):
-            effects.mark(record, Mark.SEEN)
-        for parent in self.ancestors(customer_id):
+        for parent in self.customers.ancestors(customer_id):
             effects.mark(parent, Mark.SEEN)
-        for child in self.children.get(customer_id, ()):
+        for child in self.customers.below(customer_id):
             effects.mark(self.customer(child), Mark.SEEN)
-            self._show_again(child, effects)
+        for one in (customer_id, *self.customers.below(customer_id)):
+            for record in self.documents_of.get(one, ()):
+                effects.mark(record, Mark.SEEN)
 
     def _write_off(self, customer: Record, at: datetime, effects: Effects) -> None:
         balance = self.balance(customer.id)
@@ -310,7 +247,7 @@ class Book:
     def _check_merge(self, kept: Record, gone: Record) -> None:
         if kept is gone:
             raise against_rules("Business Validation Error: a customer cannot be merged with itself.")
-        if self.children.get(kept.id) or self.children.get(gone.id):
+        if self.customers.children.get(kept.id) or self.customers.children.get(gone.id):
             raise against_rules(
                 "Business Validation Error: a customer with sub-customers or projects cannot be merged."
             )
@@ -334,7 +271,10 @@ class Book:
             fields.setdefault("TxnDate", at.date().isoformat())
             self._check_open_period(fields)
         blank = Record(kind, "", {}, created_at=at, updated_at=at)
-        draft = self._draft(blank, self._customer_fields(fields, None) if kind is Kind.CUSTOMER else fields, body)
+        if kind is Kind.CUSTOMER:
+            currency = self._checked_currency(fields.get("CurrencyRef"))
+            fields = self.customers.checked(fields, None) | {"CurrencyRef": currency}
+        draft = self._draft(blank, fields, body)
         record = blank
         record.id = self._take_id("customer" if kind is Kind.CUSTOMER else "transaction")
         if kind in DOC_NUMBERED:
@@ -345,7 +285,7 @@ class Book:
         if kind is Kind.CUSTOMER:
             self._show_again(record.id, effects)
             return record
-        self._relink(record, draft.applications, effects)
+        self.settlement.relink(record, draft.applications, effects)
         self._after_change(record, effects)
         return record
 
@@ -377,9 +317,9 @@ class Book:
                 fields["Deposit"] = self._checked_deposit(fields["Deposit"], draft.total)
         elif draft.kind is Kind.PAYMENT:
             draft.total = money(fields.get("TotalAmt", 0))
-            draft.applications = self._applications(record, fields)
+            draft.applications = self.settlement.read_lines(record, fields)
             draft.unapplied = self.ledger.unapplied(draft.total, draft.applications)
-            self._check_equation(draft)
+            self.settlement.check_equation(draft)
         elif draft.kind is Kind.JOURNAL_ENTRY:
             draft.total = forms.journal_total(fields)
         else:
@@ -470,187 +410,27 @@ class Book:
         self._adopt(record, draft)
         self._count_number(record)
         self._index_document(record)
-        self._relink(record, draft.applications, effects)
+        self.settlement.relink(record, draft.applications, effects)
         self._after_change(record, effects)
 
     def _adopt(self, record: Record, draft: Record) -> None:
         record.fields, record.custom, record.total = draft.fields, draft.custom, draft.total
         record.voided = draft.voided
 
-    # ---- payments: links -----------------------------------------------------------------------------------------
-
-    def _applications(self, record: Record, fields: dict[str, Any]) -> list[Application]:
-        """The payment's lines, checked against what is open now."""
-        if "TotalAmt" not in fields:
-            raise missing("TotalAmt")
-        own = {line.item: line for line in record.applications}
-        found: list[Application] = []
-        for line in fields.pop("Line", None) or []:
-            if isinstance(line, Application):
-                found.append(copy.copy(line))
-                continue
-            found.extend(self._read_line(line, own))
-        if len({line.item for line in found}) != len(found):
-            raise against_rules("Business Validation Error: a transaction may be linked only once in one payment.")
-        self._check_open(found, own, fields)
-        return found
-
-    def _read_line(self, line: dict[str, Any], own: dict[ItemKey, Application]) -> Iterator[Application]:
-        amount = money(line.get("Amount", 0))
-        for link in line.get("LinkedTxn") or []:
-            txn_type = str(link.get("TxnType"))
-            if txn_type not in KIND_OF_LINK:
-                raise bad_reference(f"TxnType {txn_type} cannot be linked", "Line.LinkedTxn")
-            item = self._find_item(KIND_OF_LINK[txn_type], str(link.get("TxnId")), link.get("TxnLineId"))
-            before = own[item.key].open_before if item.key in own else item.remaining
-            if amount:
-                yield Application(item.key, txn_type, amount, before)
-
-    def _find_item(self, kind: Kind, txn_id: str, line_id: str | None) -> OpenItem:
-        exact = self.items.get(ItemKey(kind, txn_id, str(line_id or "")))
-        if exact is not None:
-            return exact
-        record = self.records[kind].get(txn_id)
-        lines = [p.item for p in record.postings if p.item is not None] if record else []
-        for line in lines:
-            if line_id is None and (item := self.items.get(ItemKey(kind, txn_id, line))):
-                return item
-        raise not_found(f"{kind} {txn_id}")
-
-    def _check_open(self, lines: list[Application], own: dict[ItemKey, Application], fields: dict[str, Any]) -> None:
-        payer = str(fields["CustomerRef"]["value"])
-        for line in lines:
-            item = self.items.get(line.item)
-            if item is None:
-                raise not_found(f"{line.item.kind} {line.item.id}")
-            kept = own[line.item].amount if line.item in own else ZERO
-            if line.amount < 0 or line.amount > item.remaining + kept:
-                raise against_rules(
-                    "Business Validation Error: You can't apply more than the open balance of the transaction."
-                )
-            if self.switches.payment_family_only and not self.is_within(item.customer, payer):
-                raise against_rules("Business Validation Error: the linked transaction belongs to another customer.")
-
-    def _check_equation(self, draft: Record) -> None:
-        if draft.total < 0:
-            raise against_rules("Business Validation Error: Transaction amount must be 0 or greater.")
-        if draft.unapplied < 0:
-            raise against_rules("Business Validation Error: The amount applied is more than the amount received.")
-        if draft.unapplied > draft.total:
-            raise against_rules("Business Validation Error: more credit is used than there is to pay.")
-
-    def _relink(self, payment: Record, wanted: list[Application], effects: Effects) -> None:
-        """Replace the lines of a payment; documents whose share changed are touched."""
-        if payment.kind is not Kind.PAYMENT:
-            return
-        before = {line.item: line.amount for line in payment.applications}
-        after = {line.item: line.amount for line in wanted}
-        for line in payment.applications:
-            self.ledger.unlink(line.item, payment.id)
-        payment.applications = wanted
-        for line in wanted:
-            self.ledger.link(payment.id, line)
-        for key in {**before, **after}:
-            if before.get(key) != after.get(key):
-                self._touch_item(key, effects)
-
-    def _touch_item(self, key: ItemKey, effects: Effects) -> None:
-        record = self.records[key.kind].get(key.id)
-        if record is None:
-            return
-        raised = key.kind is not Kind.CREDIT_MEMO or self.switches.memo_revision_on_apply
-        effects.mark(record, Mark.LINKED if raised else Mark.BALANCE)
-        item = self.items.get(key)
-        if item is not None and item.rate != ONE:  # a foreign item's last cent may move to another payment
-            for payment_id in item.links:
-                self._repost(self.records[Kind.PAYMENT][payment_id], effects)
-
-    def _unlink(self, record: Record, effects: Effects) -> None:
-        """Take away every application that a document or payment takes part in."""
-        if record.kind is Kind.PAYMENT:
-            self._relink(record, [], effects)
-            return
-        for key in self.ledger.keys_of(record):
-            for payment_id in list(self.items[key].links):
-                self._cut(self.records[Kind.PAYMENT][payment_id], key, ZERO, effects)
-
-    def _cut(self, payment: Record, key: ItemKey, to: Decimal, effects: Effects) -> None:
-        """Lower one line of a payment to `to` and bring the payment's equation back into order."""
-        lines = []
-        for line in payment.applications:
-            shorter = copy.copy(line)
-            if line.item == key:
-                shorter.amount = to
-            lines.append(shorter)
-        self._trim(payment, lines)
-        self._relink(payment, [line for line in lines if line.amount], effects)
-        effects.mark(payment, Mark.LINKED)
-        self._repost(payment, effects)
-
-    def _trim(self, payment: Record, lines: list[Application]) -> None:
-        """Give back uses that nothing covers any more, or credits that nothing uses, last line first."""
-        left = self.ledger.unapplied(payment.total, lines)
-        for line in reversed(lines):
-            is_source = self.items[line.item].is_credit
-            if left < 0 and not is_source:
-                given_back = min(line.amount, -left)
-                line.amount -= given_back
-                left += given_back
-            elif left > payment.total and is_source:
-                given_back = min(line.amount, left - payment.total)
-                line.amount -= given_back
-                left -= given_back
-
     def _after_change(self, record: Record, effects: Effects) -> None:
         """Post a changed record again; what no longer fits its links is given back to the payments."""
         if record.kind is Kind.PAYMENT:
-            self._leave_family(record, effects)
-            self._repost(record, effects)
+            self.settlement.leave_family(record, effects)
+            self.settlement.post(record, effects)
             return
         if record.kind is Kind.DEPOSIT:
             self._mark_deposited(record, _deposited(record), effects)
-        self._unlink_turned(record, effects)
+        self.settlement.unlink_turned(record, effects)
         linked = self.ledger.payments_of(record)
-        self._repost(record, effects)
-        self._settle(linked, effects)
+        self.settlement.post(record, effects)
+        self.settlement.settle(linked, effects)
         for key in self.ledger.keys_of(record):
-            self._fit(key, effects)
-
-    def _unlink_turned(self, record: Record, effects: Effects) -> None:
-        """What is worth nothing any more, or turned from charge to credit, cannot stay linked."""
-        after = {entry.item: entry.amount for entry in self.ledger.entries(record) if entry.item is not None}
-        for key in self.ledger.keys_of(record):
-            item = self.items[key]
-            if item.original * after.get(key.line, ZERO) <= 0:
-                for payment_id in list(item.links):
-                    self._cut(self.records[Kind.PAYMENT][payment_id], key, ZERO, effects)
-
-    def _settle(self, payment_ids: set[str], effects: Effects) -> None:
-        for payment_id in sorted(payment_ids, key=int):
-            payment = self.records[Kind.PAYMENT][payment_id]
-            self._leave_family(payment, effects)
-            self._repost(payment, effects)
-
-    def _leave_family(self, payment: Record, effects: Effects) -> None:
-        """A link to a document that went to another customer is taken away."""
-        payer = str(payment.customer_id)
-        for line in list(payment.applications):
-            item = self.items.get(line.item)
-            outside = (
-                item is not None and self.switches.payment_family_only and not self.is_within(item.customer, payer)
-            )
-            if outside:
-                self._cut(payment, line.item, ZERO, effects)
-
-    def _fit(self, key: ItemKey, effects: Effects) -> None:
-        """Where an item is now worth less than was applied to it, the latest payments get the rest back."""
-        item = self.items[key]
-        for payment_id in sorted(item.links, key=int, reverse=True):
-            over = item.applied - abs(item.original)
-            if over <= 0:
-                return
-            share = item.links[payment_id]
-            self._cut(self.records[Kind.PAYMENT][payment_id], key, max(share - over, ZERO), effects)
+            self.settlement.fit(key, effects)
 
     def _mark_deposited(self, deposit: Record, payment_ids: list[str], effects: Effects) -> None:
         for payment_id in self._in_deposit.get(deposit.id, []):
@@ -682,15 +462,6 @@ class Book:
         self._add(
             Kind.PAYMENT, credit_link(str(invoice.customer_id), lines, str(invoice.fields["TxnDate"])), at, effects
         )
-
-    def _repost(self, record: Record, effects: Effects) -> None:
-        """Bring the ledger in step with a record; customers whose balance moved are touched."""
-        for customer_id in self.ledger.post(record):
-            customer = self.records[Kind.CUSTOMER].get(customer_id)
-            if customer is not None:
-                effects.mark(customer, Mark.BALANCE)
-            for parent in self.ancestors(customer_id):
-                effects.mark(parent, Mark.SEEN)
 
     # ---- bookkeeping of the book itself --------------------------------------------------------------------------
 
@@ -737,9 +508,7 @@ class Book:
         counter = "customer" if record.kind is Kind.CUSTOMER else "transaction"
         self.next_ids[counter] = max(self.next_ids[counter], int(record.id) + 1)
         if record.kind is Kind.CUSTOMER:
-            self._names.setdefault(str(record.fields["DisplayName"]).lower(), record.id)
-            if parent := record.fields.get("ParentRef"):
-                self.children.setdefault(parent["value"], {})[record.id] = None
+            self.customers.remember(record)
             return
         if not record.deleted:
             self._count_number(record)

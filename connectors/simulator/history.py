@@ -90,10 +90,12 @@ class _Author:
         book = self.company.book
         customers = list(book.records[Kind.CUSTOMER].values())
         jobs = [one for one in customers if one.fields.get("ParentRef")]
-        direct = [one for one in customers if not one.fields.get("ParentRef") and not book.children.get(one.id)]
+        direct = [
+            one for one in customers if not one.fields.get("ParentRef") and not book.customers.children.get(one.id)
+        ]
         chosen = self.dice.sample(jobs, self.size.projects * 2 // 3) + self.dice.sample(direct, min(2, len(direct)))
         chosen.append(chosen[-1])
-        parents = [one for one in customers if book.children.get(one.id)]
+        parents = [one for one in customers if book.customers.children.get(one.id)]
         while len(chosen) < self.size.projects:
             chosen.append(parents[len(chosen) % len(parents)])
         return [self._project(position, customer) for position, customer in enumerate(chosen)]

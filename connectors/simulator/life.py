@@ -216,7 +216,9 @@ class Life:
         """A payment: of one invoice, of a part, of several jobs at once, too much, or on account."""
         customer = self._with_open(credit=False)
         payer = (
-            next(iter(list(self.book.ancestors(customer.id))[::-1]), customer) if self.dice.random() < 0.5 else customer
+            next(iter(list(self.book.customers.ancestors(customer.id))[::-1]), customer)
+            if self.dice.random() < 0.5
+            else customer
         )
         charges = self._open(payer, credit=False)[: self.dice.choice((1, 1, 1, 2, 3))]
         lines, paid = [], ZERO
@@ -310,7 +312,7 @@ class Life:
         found = self._customers()
         if not found:
             raise Impossible
-        leaves = [one for one in found if not self.book.children.get(one.id)]
+        leaves = [one for one in found if not self.book.customers.children.get(one.id)]
         return leaves if leaves and self.dice.random() < 0.95 else found
 
     def _some(self, kind: Kind, fits: Callable[[Record], bool]) -> Record:
@@ -343,13 +345,13 @@ class Life:
 
     def _below(self, customer_id: str) -> list[str]:
         found: list[str] = []
-        for child in self.book.children.get(customer_id, ()):
+        for child in self.book.customers.children.get(customer_id, ()):
             found += [child, *self._below(child)]
         return found
 
     def _project_for(self, customer: Record) -> Project | None:
         """The project that a document of this customer is meant for, decided before anything is written."""
-        family = [customer.id, *(one.id for one in self.book.ancestors(customer.id))]
+        family = [customer.id, *(one.id for one in self.book.customers.ancestors(customer.id))]
         for one in family:
             found = [project for project in self.company.projects if project.customer_id == one]
             if found:

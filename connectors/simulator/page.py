@@ -83,7 +83,7 @@ class Page:
 
     def _invoice(self, company: Company, record: Record) -> str:
         book = company.book
-        name = book.shown_name(book.customer(str(record.customer_id)))
+        name = book.customers.shown_name(book.customer(str(record.customer_id)))
         here = f"/_sim/companies/{company.realm}/records/Invoice"
         line = '{Amount: 1234.5, DetailType: "SalesItemLineDetail", SalesItemLineDetail: {}}'
         change = escape(f"act('{here}', {{Id: '{record.id}', Line: [{line}]}})", quote=True)

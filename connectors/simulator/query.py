@@ -200,7 +200,7 @@ _DOCUMENT = _EVERYWHERE | {
 _NUMBERED = _DOCUMENT | {"docnumber": Property(_field("DocNumber"), "text")}
 _CUSTOMER = _EVERYWHERE | {
     "active": Property(_field("Active"), "bool", sortable=False),
-    "displayname": Property(lambda book, record: book.shown_name(record), "text"),
+    "displayname": Property(lambda book, record: book.customers.shown_name(record), "text"),
     "fullyqualifiedname": Property(lambda book, record: _full_name(book, record), "text"),
     "balance": Property(lambda book, record: book.balance(record.id), "number"),
     "balancewithjobs": Property(lambda book, record: book.balance_with_jobs(record.id), "number"),
@@ -229,8 +229,8 @@ PROPERTIES: dict[Kind, dict[str, Property]] = {
 
 
 def _full_name(book: Book, record: Record) -> str:
-    names = [book.shown_name(parent) for parent in book.ancestors(record.id)]
-    return ":".join([*reversed(names), book.shown_name(record)])
+    names = [book.customers.shown_name(parent) for parent in book.customers.ancestors(record.id)]
+    return ":".join([*reversed(names), book.customers.shown_name(record)])
 
 
 def kind_of(entity: str) -> Kind | None:

@@ -69,7 +69,7 @@ class Renderer:
     def _customer_ref(self, record: Record) -> dict[str, Any]:
         if record.customer_id is None:
             return {}
-        name = self.book.shown_name(self.book.customer(record.customer_id))
+        name = self.book.customers.shown_name(self.book.customer(record.customer_id))
         return {"CustomerRef": {"value": record.customer_id, "name": name}}
 
     def _custom_fields(self, record: Record) -> list[dict[str, str]]:
@@ -154,7 +154,7 @@ class Renderer:
 
     def _customer(self, record: Record) -> dict[str, Any]:
         book, fields = self.book, record.fields
-        parents = list(book.ancestors(record.id))
+        parents = list(book.customers.ancestors(record.id))
         written: dict[str, Any] = {"Taxable": bool(fields["Taxable"])} | _given(
             fields, ("BillAddr", "ShipAddr", "Notes")
         )
@@ -165,9 +165,9 @@ class Renderer:
         written |= {"CurrencyRef": fields["CurrencyRef"], "PreferredDeliveryMethod": fields["PreferredDeliveryMethod"]}
         written |= {"IsProject": bool(fields.get("IsProject", False)), "ClientEntityId": "0"} | self._identity(record)
         written |= _given(fields, ("Title", "GivenName", "MiddleName", "FamilyName", "Suffix"))
-        path = [book.shown_name(one) for one in reversed(parents)] + [book.shown_name(record)]
+        path = [book.customers.shown_name(one) for one in reversed(parents)] + [book.customers.shown_name(record)]
         written["FullyQualifiedName"] = ":".join(path)
-        written |= _given(fields, ("CompanyName",)) | {"DisplayName": book.shown_name(record)}
+        written |= _given(fields, ("CompanyName",)) | {"DisplayName": book.customers.shown_name(record)}
         written["PrintOnCheckName"] = fields.get("PrintOnCheckName", fields["DisplayName"])
         written |= {"Active": fields["Active"], "V4IDPseudonym": f"00{int(record.id):06d}aa"}
         return written | _given(fields, _CONTACT)

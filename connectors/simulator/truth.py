@@ -49,7 +49,7 @@ def _customers(company: Company, documents: dict[Kind, list[Record]]) -> dict[st
             sums[owner] = sums.get(owner, ZERO) + amount
     return {
         record.id: {
-            "name": book.shown_name(record),
+            "name": book.customers.shown_name(record),
             "active": record.fields["Active"],
             "parent_id": (record.fields.get("ParentRef") or {}).get("value"),
             "currency": record.fields["CurrencyRef"]["value"],

@@ -304,7 +304,7 @@ def test_merge_moves_documents_and_their_payments_and_ends_the_other_customer(de
     merged = next(one for one in changes if one.operation == "Merge")
     assert (merged.record.id, merged.gone_id) == (kept, desk.other)
     assert (desk.book.balance(kept), desk.book.balance(desk.other)) == (Decimal("550.00"), 0)
-    assert desk.book.shown_name(desk.book.customer(desk.other)) == "Cedar Schools (deleted)"
+    assert desk.book.customers.shown_name(desk.book.customer(desk.other)) == "Cedar Schools (deleted)"
     assert_adds_up(desk.book)
 
 
@@ -432,7 +432,7 @@ def test_books_add_up_after_thousands_of_random_changes(seed: int) -> None:
             assert_adds_up(made.book)
     assert_adds_up(made.book)
     customers = list(made.book.records[Kind.CUSTOMER].values())
-    alone = [one.id for one in customers if not made.book.children.get(one.id)]
+    alone = [one.id for one in customers if not made.book.customers.children.get(one.id)]
     for kept, gone in zip(alone[0::2], alone[1::2], strict=False):
         made.merge(kept, gone)
     assert_adds_up(made.book)
