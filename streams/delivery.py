@@ -10,8 +10,8 @@ import asyncio
 import logging
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -71,8 +71,8 @@ class Delivery:
         _quiet()
         runs = [_Run(self, step) for step in steps]
         async with AsyncExitStack() as stack:
-            for run in runs:
-                await stack.enter_async_context(run.running())
+            stack.push_async_callback(_all, [run.stop for run in runs])
+            await _all([run.start for run in runs])
             stopping = asyncio.create_task(stop.wait())
             beginning = asyncio.create_task(_announce(runs, ready))
             waits = [stopping, *(asyncio.create_task(run.crashed()) for run in runs)]
@@ -83,6 +83,11 @@ class Delivery:
                     task.cancel()
             for task in done - {stopping}:
                 task.result()
+
+
+async def _all(calls: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    """Start or stop together: each Faust app sleeps for a second while it starts."""
+    await asyncio.gather(*(call() for call in calls))
 
 
 async def _announce(runs: Sequence["_Run"], ready: Callable[[], None]) -> None:
@@ -100,21 +105,25 @@ class _Run:
         self._finished_at = time.monotonic()
         self.has_partitions = asyncio.Event()
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """The app, started on this loop and stopped in bounded time."""
-        with tempfile.TemporaryDirectory(prefix="faust-") as folder:
-            self._app = app = self._create_app(folder)
-            app.loop = asyncio.get_running_loop()
-            app.finalize()
-            watchdog = asyncio.create_task(self._watch())
-            self._watchdog = watchdog
-            await app.maybe_start()
-            try:
-                yield
-            finally:
-                watchdog.cancel()
-                await self._stop(app)
+    async def start(self) -> None:
+        """Start the app on this loop."""
+        self._folder = tempfile.TemporaryDirectory(prefix="faust-")  # Faust wants one, even without tables
+        self._app = self._create_app(self._folder.name)
+        self._app.loop = asyncio.get_running_loop()
+        self._app.finalize()
+        self._watchdog = asyncio.create_task(self._watch())
+        await self._app.maybe_start()
+
+    async def stop(self) -> None:
+        """Stop the app, after the batch that it works, in bounded time; safe without a start."""
+        if not hasattr(self, "_app"):
+            return
+        self._watchdog.cancel()
+        try:
+            await asyncio.wait_for(self._app.stop(), timeout=STOP_S)
+        except TimeoutError:
+            log.warning("step did not stop in time", step=self._step.name, after_s=STOP_S)
+        self._folder.cleanup()
 
     async def crashed(self) -> None:
         """Returns never; raises what ended the app."""
@@ -123,12 +132,6 @@ class _Run:
         if self._watchdog.done() and not self._watchdog.cancelled():
             self._watchdog.result()
         raise self._app.crash_reason or RuntimeError(f"{self._step.name} stopped by itself")
-
-    async def _stop(self, app: Any) -> None:
-        try:
-            await asyncio.wait_for(app.stop(), timeout=STOP_S)
-        except TimeoutError:
-            log.warning("step did not stop in time", step=self._step.name, after_s=STOP_S)
 
     def _create_app(self, folder: str) -> Any:
         app = faust.App(self._step.name, **self._settings(folder))
