@@ -1,7 +1,12 @@
 """Reading QuickBooks: what it answers, what it refuses, and how often it is asked; simulator and real database."""
 
 import asyncio
+import contextlib
+import gzip
 import json
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -204,42 +209,38 @@ async def test_a_redirect_is_not_followed_and_an_endless_body_is_cut(intuit: Int
         assert (await http.send("GET", f"{url}/packed", headers={})).body == b"packed"
 
 
-def _pretender():  # type: ignore[no-untyped-def]
-    """A server that answers as no decent one does."""
-    import gzip
-    import zlib
-    from contextlib import asynccontextmanager
+PACKED = gzip.compress(b"packed")
+GZIPPED = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n"
 
-    packed = gzip.compress(b"packed")
-    bomb = zlib.compressobj(9, zlib.DEFLATED, 31)
-    exploding = b"".join(bomb.compress(bytes(1 << 20)) for _ in range(64)) + bomb.flush()
+
+def _bomb() -> bytes:
+    """64 MiB in a few kilobytes."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    return b"".join(packer.compress(bytes(1 << 20)) for _ in range(64)) + packer.flush()
+
+
+@asynccontextmanager
+async def _pretender() -> AsyncIterator[str]:
+    """A server that answers as no decent one does."""
     answers = {
         b"/redirect": b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n",
-        b"/bomb": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n" + exploding,
-        b"/half": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n" + packed[:-12],
+        b"/bomb": GZIPPED + _bomb(),
+        b"/half": GZIPPED + PACKED[:-12],
         b"/brotli": b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx",
-        b"/packed": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n" + packed,
+        b"/packed": GZIPPED + PACKED,
+        b"/endless": b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
     }
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         path = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1]
-        try:
-            if path == b"/endless":
-                writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
-                while True:
-                    writer.write(bytes(1 << 20))
-                    await writer.drain()
+        with contextlib.suppress(ConnectionError):
             writer.write(answers[path])
+            while path == b"/endless":
+                writer.write(bytes(1 << 20))
+                await writer.drain()
             await writer.drain()
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
+        writer.close()
 
-    @asynccontextmanager
-    async def running():  # type: ignore[no-untyped-def]
-        server = await asyncio.start_server(answer, "127.0.0.1", 0)
-        async with server:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-    return running()
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -119,7 +119,7 @@ def test_any_json_is_an_answer_or_none(value: object) -> None:
         ('{"Fault":{"Error":[{"Message":"m","code":"610"}],"type":"ValidationFault"}}', "610"),
         ('{"fault":{"error":[{"message":"m","code":"3200"}],"type":"AUTHENTICATION"},"time":1601391072830}', "3200"),
         (
-            '<?xml version="1.0"?><IntuitResponse><Fault type="SERVICE"><Error code="003001"/></Fault></IntuitResponse>',
+            '<?xml version="1.0"?><A><Fault type="SERVICE"><Error code="003001"/></Fault></A>',
             "3001",
         ),
         ('{"Fault":{}}', ""),
