@@ -81,7 +81,9 @@ class Control:
     # ---- companies -----------------------------------------------------------------------------------------------
 
     async def health(self, request: Request) -> Response:
-        """200 as soon as everything answers."""
+        """200 as soon as everything answers; 503 where the delivery of webhooks broke off."""
+        if self.simulator.courier.failure:
+            return JSONResponse({"status": "webhooks stopped", "reason": self.simulator.courier.failure}, 503)
         return JSONResponse({"status": "ok", "companies": len(self.simulator.companies)})
 
     async def companies(self, request: Request) -> Response:
@@ -231,12 +233,14 @@ class Control:
         return JSONResponse(asdict(courier.settings) | state | {"idle": courier.is_idle})
 
     async def webhook_action(self, request: Request) -> Response:
-        """Pause, resume, or retry now what waits."""
+        """Pause, resume, retry now what waits, or forget it."""
         courier, action = self.simulator.courier, request.path_params["action"]
-        if action not in ("pause", "resume", "retry"):
-            raise HTTPException(404, f"no action {action}; there are pause, resume, retry")
+        if action not in ("pause", "resume", "retry", "forget"):
+            raise HTTPException(404, f"no action {action}; there are pause, resume, retry, forget")
         if action == "retry":
             courier.retry_now()
+        elif action == "forget":
+            courier.forget()
         else:
             courier.paused = action == "pause"
         courier.wake()

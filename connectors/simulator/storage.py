@@ -122,6 +122,10 @@ class Storage:
             row = (delivery.id, encode(_delivery_state(delivery)), delivery.body)
             self._write(_KEEP_DELIVERY, [row])
 
+    def forget_queued(self) -> None:
+        """Drop every event that is in no delivery yet."""
+        self._write("DELETE FROM queued", [()])
+
     def queued(self) -> list[Queued]:
         """Events that were in no delivery, in order."""
         rows = self._read("SELECT id, state FROM queued ORDER BY position")

@@ -118,6 +118,9 @@ class Journal(Protocol):
     def keep_delivery(self, delivery: Delivery, taken: list[str]) -> None:
         """Keep a delivery (or forget it once acknowledged) and drop the events it took up."""
 
+    def forget_queued(self) -> None:
+        """Drop every event that is in no delivery yet."""
+
 
 class Courier:
     """Sends one application's webhooks to its one endpoint."""
@@ -130,6 +133,7 @@ class Courier:
         self.waiting: deque[Delivery] = deque()  # made, not acknowledged, in order
         self.deliveries: deque[Delivery] = deque(maxlen=KEPT_DELIVERIES)
         self.paused = False
+        self.failure: str | None = None  # why deliveries stopped for good, if they did
         self.counts = {"events": 0, "lost": 0, "coalesced": 0, "not_subscribed": 0, "acknowledged_events": 0}
         self._random = random.Random(seed)  # noqa: S311 - disorder that can be repeated, no secret
         self._is_connected = is_connected
@@ -163,6 +167,17 @@ class Courier:
             delivery.next_try_at = self.clock.now()
         self._woken.set()
 
+    def forget(self) -> None:
+        """Drop everything that is not delivered yet, as if it had never been announced."""
+        for delivery in self.waiting:
+            delivery.acknowledged = True
+            self.journal.keep_delivery(delivery, [])
+        if self.queue:
+            self.journal.forget_queued()
+        self.queue.clear()
+        self.waiting.clear()
+        self._woken.set()
+
     def restore(self, queued: list[Queued], deliveries: list[Delivery]) -> None:
         """Take up what an earlier run had not delivered."""
         self.queue.extend(queued)
@@ -177,7 +192,14 @@ class Courier:
         return not self.queue and not self.waiting
 
     async def run(self) -> None:
-        """Deliver until cancelled."""
+        """Deliver until cancelled; what stops it otherwise is kept in `failure`, for /_sim/health."""
+        try:
+            await self._deliver()
+        except Exception as error:
+            self.failure = repr(error)
+            raise
+
+    async def _deliver(self) -> None:
         limits = httpx.Limits(max_keepalive_connections=20)
         async with httpx.AsyncClient(timeout=ACK_WITHIN_S, limits=limits, trust_env=False) as client:
             while True:
@@ -188,7 +210,8 @@ class Courier:
                 if not self.waiting:
                     await self._gather_events()
                     self._form_deliveries()
-                await self._send_waiting(client)
+                if self.waiting:
+                    await self._send_waiting(client)
 
     # ---- forming -------------------------------------------------------------------------------------------------
 
@@ -275,6 +298,8 @@ class Courier:
         )
         await asyncio.gather(*(self._try(client, one) for one in wave))
         for delivery in wave:
+            if delivery not in self.waiting:
+                continue  # forgotten meanwhile
             if delivery.acknowledged:
                 self.waiting.remove(delivery)
                 self.counts["acknowledged_events"] += len(delivery.event_ids)

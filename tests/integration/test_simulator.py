@@ -103,6 +103,8 @@ def intuit(shared: Intuit) -> Intuit:
     shared.sim("PUT", "/limits", {"enabled": False, "shape": "json", "per_second": 10, "metering_blocks": False})
     shared.sim("PUT", "/faults", [])
     shared.sim("POST", "/calls/reset")
+    for action in ("forget", "resume"):
+        shared.sim("POST", f"/webhooks/{action}")
     calm = {
         "duplicate_rate": 0,
         "loss_rate": 0,
@@ -176,8 +178,8 @@ def endpoint(intuit: Intuit) -> Iterator[Endpoint]:
     try:
         yield made
     finally:
-        intuit.settled()
         intuit.sim("PUT", "/webhooks", {"url": None})
+        intuit.sim("POST", "/webhooks/forget")
         made.close()
 
 
@@ -586,16 +588,24 @@ def test_ladder_of_retries_runs_on_the_simulated_clock(intuit: Intuit, endpoint:
     endpoint.answers = [500] * 9
     intuit.invoice()
     for tries, wait in enumerate((10, 20, 30, 300, 1200, 7200, 14400, 21600, 21600), start=1):
-        until(lambda tries=tries: len(endpoint.received) == tries)
-        waiting = until(
-            lambda: found if (found := intuit.sim("GET", "/deliveries?limit=1")[0])["next_try_at"] else None
-        )
-        assert len(waiting["tries"]) == tries
+        until(lambda tries=tries: len(intuit.sim("GET", "/deliveries?limit=1")[0]["tries"]) == tries)
         intuit.sim("PUT", "/clock", {"advance_s": wait - 2})
         assert len(endpoint.received) == tries
         intuit.sim("PUT", "/clock", {"advance_s": 2})
     intuit.settled()
     assert len(endpoint.received) == 10
+
+
+def test_deliveries_that_wait_can_be_retried_now_or_forgotten(intuit: Intuit, endpoint: Endpoint) -> None:
+    intuit.sim("PUT", "/webhooks", {"retry_scale": 1})
+    endpoint.answers = [500, 500]
+    intuit.invoice()
+    for tries, action in ((1, "retry"), (2, "forget")):
+        until(lambda tries=tries: len(intuit.sim("GET", "/deliveries?limit=1")[0]["tries"]) == tries)
+        intuit.sim("POST", f"/webhooks/{action}")
+    intuit.settled()
+    assert len(endpoint.received) == 2
+    assert intuit.sim("GET", "/health")["status"] == "ok"
 
 
 def test_bad_and_missing_signatures_are_sent_on_demand(intuit: Intuit, endpoint: Endpoint) -> None:
