@@ -97,6 +97,19 @@ async def status(system: System) -> Status:
     )
 
 
+async def wrong_topics(system: System) -> list[str]:
+    """What is wrong with the topics, in sentences; empty when every one is there with its partitions."""
+    wanted = {topic.name: topic.partitions for topic in system.topics.all()}
+    counts = await system.publisher.partition_counts(list(wanted), within_s=10.0)
+    return [
+        f"{name}: {counts.get(name, 0)} partitions instead of {partitions}; the number is fixed for a topic's life."
+        if counts.get(name)
+        else f"{name} does not exist; `intoaec topics create` makes it."
+        for name, partitions in wanted.items()
+        if counts.get(name) != partitions
+    ]
+
+
 async def companies(system: System) -> list[CompanyState]:
     """Every company that was ever connected."""
     return [CompanyState(*row) for row in await _rows(system, "companies")]
