@@ -102,8 +102,9 @@ class _Author:
 
     def _project(self, position: int, customer: Record) -> Project:
         code = f"PRJ-{self.number * 100 + position + 1:04d}"
-        name = str(customer.fields.get("CompanyName") or customer.fields["DisplayName"])
-        return Project(code, f"{name}, {JOBS[position % len(JOBS)].lower()}", customer.id)
+        client = str(customer.fields.get("CompanyName") or customer.fields["DisplayName"])
+        what = str(customer.fields["DisplayName"]) if customer.fields.get("ParentRef") else JOBS[position % len(JOBS)]
+        return Project(code, f"{client}, {what}", customer.id)
 
     def _plan(self) -> list[tuple[datetime, Callable[[], Record]]]:
         life, size = self.life, self.size

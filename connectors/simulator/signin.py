@@ -7,6 +7,7 @@ Source: intuit.md 2, 7.12.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from html import escape
@@ -85,6 +86,8 @@ class SignIn:
     async def token(self, request: Request) -> Response:
         """Codes and refresh tokens become access tokens."""
         rule = self.simulator.faults.take(None, "POST token")
+        if rule is not None:
+            await asyncio.sleep(120 if rule.kind == "hang" else rule.latency_ms / 1000)
         if rule is not None and rule.kind == "answer":
             found = faults.answer_for(rule, self.simulator.clock.now().isoformat(), self.simulator.clock.now())
             return Response(found.body, found.status, found.headers, found.content_type)
