@@ -155,6 +155,7 @@ class _Run:
         timeout_s = self._delivery.session_timeout_s
         return {
             "broker": f"aiokafka://{self._delivery.bootstrap}",
+            "env": {},  # Faust would let the environment override what follows, and WEB_PORT is ours
             "datadir": folder,
             "store": "memory://",
             "version": 1,

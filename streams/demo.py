@@ -334,15 +334,7 @@ class Demo:
         )
 
     def _differences(self) -> list[str]:
-        """Invoices and memos that are not QuickBooks' own to the cent, once what waits is counted."""
-        truth = self._truth()
-        return [
-            f"{record_type} {record_id}: {total}, open {rest}; QuickBooks {theirs['total']}, open {theirs[name]}"
-            for record_type, record_id, total, rest in self._rows(_OPEN_AMOUNTS)
-            for name in ["balance" if record_type == "Invoice" else "remaining_credit"]
-            for theirs in [truth[record_type][record_id]]
-            if (total, rest) != (Decimal(theirs["total"]), Decimal(theirs[name]))
-        ]
+        return differences(self._truth(), self._rows(OPEN_AMOUNTS, self.company_id, self.company_id))
 
     def show_addresses(self) -> None:
         """Where to look."""
@@ -390,18 +382,29 @@ _READS = (
     "AND i.outcome = 'booked' ORDER BY 3"
 )
 # What is open here less what waits on it; a memo of which a link waits is left out: the link does not say how much.
-_OPEN_AMOUNTS = """
+OPEN_AMOUNTS = """
     SELECT d.record_type, d.record_id, d.total, d.open_amount - coalesce(sum(w.amount), 0)
     FROM read_project_documents d
     LEFT JOIN read_waiting w ON w.company_id = d.company_id AND w.part = 'Invoice:' || d.record_id
-    WHERE d.state = 'open' AND d.record_type = 'Invoice'
+    WHERE d.company_id = %s AND d.state = 'open' AND d.record_type = 'Invoice'
     GROUP BY d.record_type, d.record_id, d.total, d.open_amount
   UNION ALL
     SELECT d.record_type, d.record_id, d.total, d.unused_amount
     FROM read_project_documents d
-    WHERE d.state = 'open' AND d.record_type = 'CreditMemo' AND NOT EXISTS (
+    WHERE d.company_id = %s AND d.state = 'open' AND d.record_type = 'CreditMemo' AND NOT EXISTS (
         SELECT FROM ledger.links l
         JOIN read_waiting w ON w.record_type = 'Payment' AND w.record_id = l.payment_id AND w.part <> 'unapplied'
         WHERE l.company_id = d.company_id AND l.record_type = 'CreditMemo' AND l.record_id = d.record_id)
 """
 _COUNTED = ("customers", "Invoice", "CreditMemo", "Payment", "RefundReceipt")
+
+
+def differences(truth: dict[str, Any], open_amounts: list[tuple[Any, ...]]) -> list[str]:
+    """Invoices and memos (rows of OPEN_AMOUNTS) that are not QuickBooks' own to the cent."""
+    found = []
+    for record_type, record_id, total, rest in open_amounts:
+        theirs = truth[record_type][record_id]
+        owed = theirs["balance" if record_type == "Invoice" else "remaining_credit"]
+        if (total, rest) != (Decimal(theirs["total"]), Decimal(owed)):
+            found.append(f"{record_type} {record_id}: {total}, open {rest}; QuickBooks {theirs['total']}, open {owed}")
+    return found

@@ -18,6 +18,7 @@ import httpx
 
 from connectors.child import Child, Progress, silent
 from connectors.config import Settings
+from streams.topology import opened
 
 ROOT = Path(__file__).parent.parent
 _LISTENING = re.compile(r'"url": ?"(http://[^"]+)"')
@@ -74,6 +75,15 @@ class LocalSystem:
         child = self._start(name, ["streams.cli", "worker", "--role", roles, "--ready-file", ready_file])
         child.wait_until(Path(ready_file).exists, progress)
         return child
+
+    async def connect(self, organisation: str, company_id: str) -> None:
+        """Connect a simulated company as a person of this organisation would, without the pages."""
+        async with opened(self.settings) as system:
+            sign_in = await system.authorizations.start(organisation)
+            async with httpx.AsyncClient(follow_redirects=False, trust_env=False) as client:
+                asked = httpx.URL(sign_in).copy_merge_params({"auto": "1", "realmId": company_id})
+                back = httpx.URL((await client.get(asked)).headers["location"]).params
+            await system.authorizations.finish(back["code"], back["state"], back["realmId"])
 
     def stop(self) -> None:
         """Stop all: first whoever writes, the simulator last."""

@@ -7,6 +7,7 @@ TEST_WITH=containers; local processes. One of each for the whole run; a test get
 import os
 import secrets
 import socket
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database() -> Iterator[str]:
     """The address of one server for the whole run, faster than safe. A test that kills a server starts its own."""
     if EXTERNAL["DATABASE_URL"]:
         yield EXTERNAL["DATABASE_URL"]
@@ -56,7 +57,11 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         with postgres() as url:
             yield url
     else:
-        with Database.start(tmp_path_factory.mktemp("postgres"), fsync=False) as started:
+        # Not below pytest's own folder: a second run beside this one closes that to the server's account.
+        with (
+            tempfile.TemporaryDirectory(prefix="intoaec-postgres-") as folder,
+            Database.start(Path(folder), fsync=False) as started,
+        ):
             yield started.url
 
 
