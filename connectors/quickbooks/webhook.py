@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
@@ -78,16 +78,16 @@ class Rarely:
 
 
 _rarely = Rarely()
-_answers = Counter("ingress_answers", "Answers to webhook deliveries.", ["status"])
 _events = Counter("ingress_events", "Change events that the broker acknowledged.", ["kind"])
 _seconds = Histogram(
     "ingress_answer_seconds",
     "Time from the head of a delivery to its answer.",
+    ["status"],
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 2.5),
 )
 _publishing = Gauge("ingress_in_flight", "Deliveries that wait for the broker now.")
-_answers_of = cache(_answers.labels)  # of the few statuses that we answer
-_done = {kind: _events.labels(kind) for kind in ("published", "parked")}
+_seconds_of = cache(_seconds.labels)  # of the few statuses that we answer
+_published, _parked = _events.labels("published"), _events.labels("parked")
 
 
 class Answer:
@@ -177,9 +177,9 @@ class Ingress:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as ASGI gives it."""
         started = time.monotonic()
-        headers: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
-            headers[name] = value if name not in headers else headers[name] + b", " + value
+        headers = dict(scope["headers"])
+        if len(headers) < len(scope["headers"]):
+            headers = _joined(scope["headers"])
         body = Body()
         try:
             answer = await self._answer(headers, receive, body, started + ANSWER_S_MAX)
@@ -187,8 +187,7 @@ class Ingress:
             return
         finally:
             self._held_bytes -= body.held_bytes
-        _answers_of(answer.status).inc()
-        _seconds.observe(time.monotonic() - started)
+        _seconds_of(answer.status).observe(time.monotonic() - started)
         await send(answer.head)
         await send(answer.body)
 
@@ -220,8 +219,9 @@ class Ingress:
         delivery = Delivery(key_id, headers.get(b"intuit-t-id", b""))
         split = self._split(body, delivery)
         await self._publish([*self._published(split, delivery), *self._parked(split, delivery)], deadline)
-        _done["published"].inc(len(split.entries))
-        _done["parked"].inc(len(split.unreadable))
+        _published.inc(len(split.entries))
+        if split.unreadable:
+            _parked.inc(len(split.unreadable))
         return ACCEPTED
 
     def _split(self, body: bytes, delivery: "Delivery") -> Split:
@@ -277,7 +277,7 @@ class Delivery:
     """What all events of one POST share."""
 
     def __init__(self, key_id: str, trace_id: bytes):
-        self.id = str(uuid4())
+        self.id = _random_uuid()
         self.received_at = datetime.now(UTC)
         stamp = self.received_at.isoformat(timespec="microseconds").replace("+00:00", "Z").encode()
         self._shared: tuple[tuple[str, bytes], ...] = (
@@ -296,6 +296,14 @@ class Delivery:
             ("cause_id", entry.cause_id.encode()),
             ("company_id", entry.company_id.encode()),
         )
+
+
+def _random_uuid() -> str:
+    """What str(uuid4()) gives, at a third of its cost."""
+    digits = os.urandom(16).hex()
+    return (
+        f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{'89ab'[int(digits[16], 16) & 3]}{digits[17:20]}-{digits[20:]}"
+    )
 
 
 class Body:
@@ -488,6 +496,14 @@ def configure_log(level: str) -> None:
     out = logging.StreamHandler(sys.stderr)
     out.setFormatter(formatter)
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[out], force=True)
+
+
+def _joined(fields: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Fields that stand several times, as one: two signatures are none."""
+    joined: dict[bytes, bytes] = {}
+    for name, value in fields:
+        joined[name] = joined[name] + b", " + value if name in joined else value
+    return joined
 
 
 def _refuse_early(headers: Mapping[bytes, bytes]) -> None:
