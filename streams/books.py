@@ -128,6 +128,14 @@ class Document:
         """Record type and id."""
         return self.record_type, self.record_id
 
+    def with_head(self, head: SalesDocument | Payment, revision: Revision) -> "Document":
+        """The same document, as just read."""
+        return Document(self.record_type, self.record_id, revision, None, head, self.assigned, self.booked)
+
+    def with_booked(self, booked: Booking) -> "Document":
+        """The same document, with this booked of it."""
+        return Document(self.record_type, self.record_id, self.revision, self.gone_at, self.head, self.assigned, booked)
+
     @property
     def ended(self) -> Ended:
         """Whether QuickBooks says that it counts no more."""

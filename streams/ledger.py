@@ -192,7 +192,7 @@ def _document_read(books: Books, change: changes.RecordRead, head: SalesDocument
     definition_id = pinned_field(books.company, head)
     if definition_id is not None:
         decision.company = replace(books.company, reference_fields=(definition_id,))
-    _settle(books, decision, {key: replace(known, head=head, revision=revision, gone_at=None)})
+    _settle(books, decision, {key: known.with_head(head, revision)})
     return decision
 
 
@@ -222,7 +222,7 @@ def _settle(books: Books, decision: Decision, changed: Mapping[Key, Document]) -
     for key in sorted(moved, key=lambda k: (k[0] == PAYMENT, k[0], int(k[1]))):
         document = moved[key]
         wanted = _want(view, document)
-        decision.documents[key] = replace(document, booked=wanted)
+        decision.documents[key] = document.with_booked(wanted)
         undo += _undone(document, wanted)
         stand += _standing_facts(document, wanted)
         settle += _settled(document, wanted)
