@@ -1,7 +1,7 @@
 """The chain of one number: webhook, notification, change, events, rows. And back from a record or a version.
 
 Reads: ledger.inputs, ledger.causes, ledger.events, read tables; company-changes and notifications by their offsets.
-Writes nothing. Raw records stay sealed: only ids, dates and amounts are shown.
+Writes nothing. Raw records stay sealed and names are left out: ids, dates and amounts are shown.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +21,7 @@ from streams.topology import System
 
 INPUTS_MAX = 10
 EVENTS_MAX = 200
+_NAMES = frozenset(("display_name", "full_name"))
 _SQL = queries("status.sql")
 
 
@@ -154,7 +155,13 @@ async def _touched(system: System, events: Sequence[Happened]) -> list[ShownRow]
             for table, wanted in keys.items()
             for (_, key), row in (await load_rows(connection, table, wanted, system.settings.topic_generation)).items()
         ]
-    return [ShownRow(table.name, key, row._asdict()) for (table, key), row in found if row is not None]  # type: ignore[attr-defined]
+    return [ShownRow(table.name, key, _columns(table, row)) for (table, key), row in found if row is not None]
+
+
+def _columns(table: Table, row: tuple[Any, ...]) -> dict[str, Any]:
+    """The row without names: a trace is pasted into tickets."""
+    fields: Sequence[str] = table.row._fields  # type: ignore[attr-defined]
+    return {name: value for name, value in zip(fields, row, strict=True) if name not in _NAMES}
 
 
 def _of_kind(events: Sequence[Happened], projection: Projection) -> list[Happened]:
