@@ -87,7 +87,7 @@ def web(ready_file: ReadyFile = None) -> None:
     from connectors.web import app as pages
     from streams.topology import opened
 
-    pages.main(_settings(), opened)
+    pages.main(_logging(_settings()), opened)
 
 
 @app.command(rich_help_panel="Run")
@@ -104,7 +104,8 @@ def worker(
         if ready_file is not None:
             ready_file.touch()
 
-    asyncio.run(run_worker(_settings(), ROLES if Role.ALL.value in chosen else chosen, ready=ready))
+    settings = _logging(_settings())
+    asyncio.run(run_worker(settings, ROLES if Role.ALL.value in chosen else chosen, ready=ready))
 
 
 @app.command(rich_help_panel="Run")
@@ -399,6 +400,14 @@ def _sentence(error: BaseException) -> str:
 
 def _settings() -> Settings:
     return Settings.from_environment(os.environ)
+
+
+def _logging(settings: Settings) -> Settings:
+    """The same settings; from now on this process logs as they say. A command for a person prints instead."""
+    from connectors.quickbooks.webhook import configure_log
+
+    configure_log(settings.log_level)
+    return settings
 
 
 def _run(command: Callable[["System"], Awaitable[Result]]) -> Result:
