@@ -150,7 +150,7 @@ async def _ledger(stack: AsyncExitStack, bootstrap: str, database_url: str) -> t
     publisher = await stack.enter_async_context(Publisher(bootstrap))
     sealer = Sealer(connections, MASTER_KEYS)
     parking = Parking(connections, publisher, TOPICS, "bench")
-    return Bookkeeper(connections, sealer, parking, publisher, file_ids(), TOPICS), publisher
+    return Bookkeeper(connections, sealer, parking, publisher, TOPICS), publisher
 
 
 async def _projector(stack: AsyncExitStack, bootstrap: str, database_url: str) -> tuple[Projector, Publisher]:

@@ -7,6 +7,8 @@ Source: docs/decisions/0004 (partition by company).
 
 from dataclasses import dataclass, fields
 
+from schemas.codec import SchemaIds, file_ids
+
 DAY_MS = 24 * 60 * 60 * 1000
 MESSAGE_BYTES_MAX = 10 * 1024 * 1024
 
@@ -35,14 +37,15 @@ class Topics:
     company_events: Topic
     sync_events: Topic
     parked: Topic
+    ids: SchemaIds  # which schema ids stand in their values
 
     def all(self) -> tuple[Topic, ...]:
         """In the order in which a change travels."""
-        return tuple(getattr(self, field.name) for field in fields(self))
+        return tuple(each for field in fields(self) if isinstance(each := getattr(self, field.name), Topic))
 
 
-def topics(partitions: int, *, prefix: str = "", generation: int = 1) -> Topics:
-    """The topics of an installation with this many partitions each."""
+def topics(partitions: int, *, prefix: str = "", generation: int = 1, ids: SchemaIds | None = None) -> Topics:
+    """The topics of an installation with this many partitions each; `ids` None: those of our own files."""
 
     def topic(name: str, key: str, value: str, writer: str, *readers: str, days: int | None = None) -> Topic:
         return Topic(
@@ -72,4 +75,5 @@ def topics(partitions: int, *, prefix: str = "", generation: int = 1) -> Topics:
         ),
         sync_events=topic("sync-events", company, "Avro: ConnectionChanged, GapClosed", "repair", "IntoAEC", days=90),
         parked=topic("parked", "key of the parked record", "Avro: Parked", "every step", "operators"),
+        ids=ids or file_ids(),
     )

@@ -21,7 +21,7 @@ from psycopg_pool import AsyncConnectionPool
 from connectors.postgres import Connection, queries, transaction
 from schemas import accounting, changes
 from schemas import company as company_schemas
-from schemas.codec import Recorded, SchemaIds
+from schemas.codec import Recorded
 from schemas.errors import UnprocessableError
 from schemas.quickbooks import CUSTOMER, PAYMENT, Customer, Payment, parse_record
 from schemas.topics import Topics
@@ -132,14 +132,13 @@ class Bookkeeper:
         sealer: Seals,
         parking: Parks,
         publisher: Publishes,
-        ids: SchemaIds,
         topics: Topics,
         *,
         generation: int = 1,
     ) -> None:
         self._connections, self._sealer, self._parking, self._publisher = connections, sealer, parking, publisher
-        self._ids, self._topics, self._generation = ids, topics, generation
-        self._log = EventLog(ids, topics, generation, publisher)
+        self._ids, self._topics, self._generation = topics.ids, topics, generation
+        self._log = EventLog(topics, generation, publisher)
         self._positions: dict[int, tuple[int, str]] = {}  # what this worker wrote last: another value is another owner
 
     async def assigned(self, partitions: Collection[tuple[str, int]]) -> None:
@@ -394,10 +393,10 @@ class Bookkeeper:
         await _copy(connection, "causes", _CAUSES, _CAUSES_TYPES, batch.causes)
         await self._execute(connection, "requests_insert", batch.answered)
         await self._execute(connection, "read_requests_insert", _read_requests(batch), partition=partition)
-        if batch.unworkable:
-            await self._parking.park(connection, STEP, batch.unworkable)
         if batch.read_again:
             await self._parking.supersede(connection, STEP, batch.read_again)
+        if batch.unworkable:
+            await self._parking.park(connection, STEP, batch.unworkable)
 
     async def _write_heads(self, connection: Connection, batch: _Batch) -> None:
         """Companies, projects, customers, documents; emptied, so that a second call writes nothing twice."""
@@ -451,7 +450,7 @@ class Bookkeeper:
             due = await (await connection.execute(_SQL["read_requests_due"], parameters)).fetchall()
         if not due:
             return
-        await self._publisher.publish(_read_request_messages(due, self._ids, self._topics.read_requests.name))
+        await self._publisher.publish(_read_request_messages(due, self._topics))
         names = ("company_id", "record_type", "record_id", "change_id")
         rows = json.dumps([dict(zip(names, map(str, row[:4]), strict=True)) for row in due])
         async with transaction(self._connections) as connection:
@@ -778,7 +777,7 @@ def _read_requests(batch: _Batch) -> list[dict[str, Any]]:
     ]
 
 
-def _read_request_messages(due: list[tuple[Any, ...]], ids: SchemaIds, topic: str) -> list[Outgoing]:
+def _read_request_messages(due: list[tuple[Any, ...]], topics: Topics) -> list[Outgoing]:
     """One message for each company and cause."""
     grouped: dict[tuple[Any, ...], list[changes.RecordName]] = defaultdict(list)
     for company_id, record_type, record_id, *cause in due:
@@ -794,5 +793,5 @@ def _read_request_messages(due: list[tuple[Any, ...]], ids: SchemaIds, topic: st
             causes=(),
         )
         message = Recorded(envelope, changes.ReadRequest(records=tuple(records), why=why))
-        messages.append(Outgoing(topic=topic, key=company_id, value=ids.encode(message)))
+        messages.append(Outgoing(topic=topics.read_requests.name, key=company_id, value=topics.ids.encode(message)))
     return messages

@@ -441,7 +441,7 @@ def _requests(system: "System") -> "Requests":
     from streams.requests import Requests
 
     generation = system.settings.topic_generation
-    return Requests(system.connections, system.publisher, system.ids, system.topics, generation=generation)
+    return Requests(system.connections, system.publisher, system.topics, generation=generation)
 
 
 async def _company(system: "System", named: str) -> str:

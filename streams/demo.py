@@ -27,7 +27,6 @@ from rich.table import Table
 from connectors.child import CannotStart
 from connectors.local import Broker, Database
 from connectors.postgres import migrate
-from schemas.codec import file_ids
 from streams.local_system import LocalSystem, kept_environment, new_environment
 from streams.requests import Mapping, Requests
 from streams.topology import opened, prepare_topics
@@ -208,7 +207,7 @@ class Demo:
 
     async def _sync(self, catalogue: list[dict[str, Any]]) -> None:
         async with opened(self.system.settings) as system:
-            requests = Requests(system.connections, system.publisher, file_ids(), system.topics)
+            requests = Requests(system.connections, system.publisher, system.topics)
             mapped = {row[0] for row in self._rows("SELECT customer_id FROM ledger.customers WHERE scopes <> '[]'")}
             due = [project for project in catalogue if project["customer_id"] not in mapped]
             if not due:

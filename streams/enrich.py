@@ -22,7 +22,7 @@ import structlog
 
 from schemas.answers import RECORD_TYPES, Answer, CompanyUnreadable, Gone, Record
 from schemas.changes import Cause, Envelope, MergeNotice, ReadRequest, RecordGone, RecordRead
-from schemas.codec import Recorded, file_ids
+from schemas.codec import Recorded, SchemaIds
 from schemas.errors import UnprocessableError
 from schemas.known import Key, Known, Later, Shown
 from schemas.notifications import Operation, parse_notification
@@ -137,7 +137,7 @@ class Enrich:
 
     async def do(self, batch: Sequence[Incoming]) -> Outcome:
         """Read what this batch asks for. Raises TransientError when the database is away."""
-        asks, unworkable, merges = asked(batch, self._topics.notifications.name)
+        asks, unworkable, merges = asked(batch, self._topics)
         wanted = coalesced(asks)
         known = await self._control.known({key.company_id for key in wanted}, list(wanted))
         planned = plan(wanted.values(), known)
@@ -287,19 +287,19 @@ class Merge(NamedTuple):
     vanished_id: str
 
 
-def asked(batch: Sequence[Incoming], notifications: str) -> tuple[list[Ask], list[Unworkable], list[Merge]]:
+def asked(batch: Sequence[Incoming], topics: Topics) -> tuple[list[Ask], list[Unworkable], list[Merge]]:
     """Every reason to read that a batch holds, what cannot be understood, and the merges. Pure."""
     asks: list[Ask] = []
     unworkable: list[Unworkable] = []
     merges: list[Merge] = []
     for record in batch:
         try:
-            if record.topic == notifications:
+            if record.topic == topics.notifications.name:
                 of_one, merge = _notified(record)
                 asks += of_one
                 merges += merge
             else:
-                asks += _requested(record)
+                asks += _requested(record, topics.ids)
         except UnprocessableError as error:
             unworkable.append(Unworkable(record=record, error=error))
     return asks, unworkable, merges
@@ -327,8 +327,8 @@ def _notified(record: Incoming) -> tuple[list[Ask], list[Merge]]:
     return [ask, vanished], [Merge(ask, said.vanished_id)]
 
 
-def _requested(record: Incoming) -> list[Ask]:
-    message = file_ids().decode(record.value)
+def _requested(record: Incoming, ids: SchemaIds) -> list[Ask]:
+    message = ids.decode(record.value)
     if not isinstance(message.body, ReadRequest):
         raise UnprocessableError(f"a request to read was expected, not {type(message.body).__name__}")
     envelope = message.envelope
@@ -564,7 +564,7 @@ def shown_by(found: Found) -> dict[Key, Shown]:
 
 
 def _out(topics: Topics, message: Recorded[Envelope, Any]) -> Outgoing:
-    return Outgoing(topic=topics.changes.name, key=message.envelope.company_id, value=file_ids().encode(message))
+    return Outgoing(topic=topics.changes.name, key=message.envelope.company_id, value=topics.ids.encode(message))
 
 
 def _parked(found: Found, wanted: Mapping[Key, Wanted]) -> Iterator[Unworkable]:

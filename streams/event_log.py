@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 from psycopg_pool import AsyncConnectionPool
 
 from connectors.postgres import Connection, queries, transaction
-from schemas.codec import Recorded, SchemaIds
+from schemas.codec import Recorded
 from schemas.topics import Topics
 from schemas.wire import Outgoing
 
@@ -47,8 +47,8 @@ class Staged(NamedTuple):
 class EventLog:
     """One generation's streams."""
 
-    def __init__(self, ids: SchemaIds, topics: Topics, generation: int, publisher: Publishes) -> None:
-        self._ids, self._generation, self._publisher = ids, generation, publisher
+    def __init__(self, topics: Topics, generation: int, publisher: Publishes) -> None:
+        self._ids, self._generation, self._publisher = topics.ids, generation, publisher
         self._topic = {PROJECT: topics.accounting_events.name, COMPANY: topics.company_events.name}
 
     async def append(self, connection: Connection, partition: int, staged: Sequence[Staged]) -> None:

@@ -85,6 +85,12 @@ class LocalSystem:
                 back = httpx.URL((await client.get(asked)).headers["location"]).params
             await system.authorizations.finish(back["code"], back["state"], back["realmId"])
 
+    def process_environment(self, name: str) -> dict[str, str]:
+        """What a process of this installation gets; its connections to the database show its name."""
+        inherited = {variable: os.environ[variable] for variable in ("PATH", "HOME", "LANG") if variable in os.environ}
+        own = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PGAPPNAME": name}
+        return inherited | own | self.environment
+
     def stop(self) -> None:
         """Stop all: first whoever writes, the simulator last."""
         order = sorted(self.children, key=lambda name: name == "simulator")
@@ -97,14 +103,11 @@ class LocalSystem:
         folder = self._folder(name)
         log = folder / "log.txt"
         log.unlink(missing_ok=True)
-        child = Child(name, [sys.executable, "-m", *module], folder, environment=self._process_environment())
+        child = Child(name, [sys.executable, "-m", *module], folder, environment=self.process_environment(name))
         child.start()
         self.children[name] = child
         return child
 
-    def _process_environment(self) -> dict[str, str]:
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        return inherited | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | self.environment
 
     def _folder(self, name: str) -> Path:
         folder = self.folder / name

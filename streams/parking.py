@@ -17,7 +17,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from connectors.postgres import Connection, queries, transaction
 from schemas import changes
-from schemas.codec import Recorded, file_ids
+from schemas.codec import Recorded
 from schemas.errors import UnprocessableError
 from schemas.topics import Topics
 from schemas.wire import Outgoing, Unworkable
@@ -93,7 +93,7 @@ class Parking:
     ) -> None:
         """More than `parked_max` records of one step within `within_s` stop that step."""
         self._connections, self._publisher = connections, publisher
-        self._topic, self._build = topics.parked.name, build
+        self._topic, self._ids, self._build = topics.parked.name, topics.ids, build
         self._parked_max, self._within_s = parked_max, within_s
         self._unpublished = True  # what an earlier process parked may not be in the topic yet
 
@@ -224,7 +224,7 @@ class Parking:
             build=build,
             value=value if value is not None and len(value) <= VALUE_BYTES_MAX else b"",
         )
-        return Outgoing(topic=self._topic, key=key, value=file_ids().encode(Recorded(envelope, body)))
+        return Outgoing(topic=self._topic, key=key, value=self._ids.encode(Recorded(envelope, body)))
 
 
 def _listed(row: tuple[Any, ...]) -> Listed:

@@ -19,7 +19,7 @@ import structlog
 
 from schemas.answers import RECORD_TYPES, Answer, CompanyUnreadable, Deleted, Record, Unreadable
 from schemas.changes import CompanyActivated, ConnectionChanged, Envelope, GapClosed
-from schemas.codec import Recorded, file_ids
+from schemas.codec import Recorded
 from schemas.errors import TransientError
 from schemas.known import Key, Known, Later, Shown, Sweep
 from schemas.topics import Topics
@@ -222,7 +222,7 @@ class Repair:
         """The company's facts first: what follows cannot be booked without them. Their answer's time is the sweep's."""
         facts = await self.facts(sweep.company_id)
         await self.publish([facts])
-        began_at = file_ids().decode(facts.value).envelope.recorded_at
+        began_at = self.topics.ids.decode(facts.value).envelope.recorded_at
         return Cursor(
             gap_since=_gap(sweep), record_type=record_type, since=since, start=1, began_at=began_at, records=0
         )
@@ -259,7 +259,7 @@ class Repair:
         sealed = self.seals.seal(company_id, "record", record.raw)
         envelope = record_envelope(company_id, record, read_at, origin, (), "")
         message = record_read(envelope, record, sealed)
-        return Outgoing(topic=self.topics.changes.name, key=company_id, value=file_ids().encode(message))
+        return Outgoing(topic=self.topics.changes.name, key=company_id, value=self.topics.ids.encode(message))
 
     async def _confirm(self, company_id: str, deleted: Sequence[Deleted]) -> None:
         """Every sweep shows a deleted record for 30 days; one that is known to be gone costs no call."""
@@ -273,7 +273,7 @@ class Repair:
             answer = await self.quickbooks.read(company_id, stub.record_type, stub.record_id)
             if not isinstance(answer, Answer):
                 gone = record_gone(wanted, answer.answered_at)
-                output = Outgoing(topic=self.topics.changes.name, key=company_id, value=file_ids().encode(gone))
+                output = Outgoing(topic=self.topics.changes.name, key=company_id, value=self.topics.ids.encode(gone))
                 await self.publish([output])
                 await self.sweeps.note_published({wanted.key: Shown(answer.answered_at, None)}, {})
                 continue
@@ -299,7 +299,7 @@ class Repair:
             return
         now = datetime.now(UTC)
         envelope = _envelope(sweep.company_id, now)
-        activated = file_ids().encode(Recorded(envelope, CompanyActivated()))
+        activated = self.topics.ids.encode(Recorded(envelope, CompanyActivated()))
         state = ConnectionChanged(state="active", because="everything is read")
         await self.publish(
             [
@@ -310,7 +310,7 @@ class Repair:
         await self.sweeps.activate(sweep.company_id)
 
     def _sync(self, company_id: str, at: datetime, body: GapClosed | ConnectionChanged) -> Outgoing:
-        value = file_ids().encode(Recorded(_envelope(company_id, at), body))
+        value = self.topics.ids.encode(Recorded(_envelope(company_id, at), body))
         return Outgoing(topic=self.topics.sync_events.name, key=company_id, value=value)
 
     async def _keep(self, sweep: Sweep, cursor: Mapping[str, object]) -> None:

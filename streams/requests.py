@@ -16,7 +16,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from connectors.postgres import Connection, transaction
 from schemas import changes
-from schemas.codec import Recorded, SchemaIds
+from schemas.codec import Recorded
 from schemas.topics import Topics
 from schemas.wire import Outgoing
 from streams.event_log import Publishes
@@ -54,12 +54,11 @@ class Requests:
         self,
         connections: AsyncConnectionPool[Connection],
         publisher: Publishes,
-        ids: SchemaIds,
         topics: Topics,
         *,
         generation: int = 1,
     ) -> None:
-        self._connections, self._publisher, self._ids = connections, publisher, ids
+        self._connections, self._publisher, self._ids = connections, publisher, topics.ids
         self._topics, self._generation = topics, generation
 
     async def declare(self, company_id: str, projects: Sequence[tuple[str, str]]) -> None:

@@ -15,7 +15,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -32,8 +32,8 @@ from connectors.quickbooks.client import QuickBooks
 from connectors.quickbooks.http import Http
 from connectors.quickbooks.limiter import Limiter
 from connectors.quickbooks.oauth import Authorizations
+from connectors.registry import schema_ids
 from connectors.sealing import Sealer
-from schemas.codec import SchemaIds, file_ids
 from schemas.topics import Topics, topics
 from streams.bookkeeping import Bookkeeper
 from streams.delivery import Delivery, Step
@@ -58,7 +58,6 @@ class System:
 
     settings: Settings
     topics: Topics
-    ids: SchemaIds
     connections: AsyncConnectionPool[Connection]
     publisher: Publisher
     sealer: Sealer
@@ -76,7 +75,7 @@ def topics_of(settings: Settings) -> Topics:
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[System]:
     """The system's parts, closed in the reverse order. Nothing connects before it is used, but the database."""
-    named, ids = topics_of(settings), file_ids()
+    named = replace(topics_of(settings), ids=await asyncio.to_thread(schema_ids, settings))
     async with AsyncExitStack() as stack:
         connections = await stack.enter_async_context(pool(settings.database_url.get_secret_value()))
         publisher = await stack.enter_async_context(Publisher(settings.kafka_bootstrap))
@@ -87,7 +86,6 @@ async def opened(settings: Settings) -> AsyncIterator[System]:
         yield System(
             settings=settings,
             topics=named,
-            ids=ids,
             connections=connections,
             publisher=publisher,
             sealer=sealer,
@@ -140,7 +138,6 @@ def _ledger(system: System) -> Step:
         system.sealer,
         system.parking,
         system.publisher,
-        system.ids,
         system.topics,
         generation=system.settings.topic_generation,
     )
@@ -154,7 +151,7 @@ def _projectors(system: System) -> list[Step]:
         source = system.topics.accounting_events if projection.kind == "project" else system.topics.company_events
         prepare = system.sealer.load if projection.kind == "company" else None
         generation = system.settings.topic_generation
-        work = Projector(projection, system.connections, system.ids, generation, prepare=prepare)
+        work = Projector(projection, system.connections, system.topics.ids, generation, prepare=prepare)
         name = system.settings.topic_prefix + _derived(projection.name, system.settings)
         found.append(Step(name=name, reads=(source,), work=work))
     return found

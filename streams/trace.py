@@ -107,7 +107,7 @@ async def _chain(system: System, its: Input) -> Chain:
     where = {"partition": its.partition, "offset": its.offset}
     rows = await _rows(system, "events_of_input", **where, at_most=EVENTS_MAX)
     events = [
-        Happened(kind, stream, version, name, system.ids.decode(value)) for kind, stream, version, name, value in rows
+        Happened(kind, stream, version, name, system.topics.ids.decode(value)) for kind, stream, version, name, value in rows
     ]
     return Chain(
         notifications=[found for cause in await _causes(system, its) if (found := await _notified(system, cause))],
@@ -121,7 +121,7 @@ async def _causes(system: System, its: Input) -> Sequence[Cause]:
     record = await record_at(system, (system.topics.changes.name, its.partition), its.offset)
     if record is None or record.offset != its.offset:
         return ()
-    causes: Sequence[Cause] = system.ids.decode(record.value).envelope.causes
+    causes: Sequence[Cause] = system.topics.ids.decode(record.value).envelope.causes
     return causes
 
 

@@ -49,7 +49,7 @@ def answer_of(body: bytes, depth: int) -> Answer:
     records: list[Record] = []
     deleted: list[Deleted] = []
     unreadable: list[str] = []
-    for record_type, part in _placed(skeleton):
+    for record_type, part in _placed(skeleton, len(parts)):
         head = _head(record_type, parts[part])
         match head:
             case Record():
@@ -158,8 +158,8 @@ def _parsed(text: bytes) -> dict[str, Any]:
     return value
 
 
-def _placed(skeleton: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    """Record type and number of each record, wherever this route puts them."""
+def _placed(skeleton: dict[str, Any], count: int) -> Iterator[tuple[str, int]]:
+    """Record type and number of each record, wherever this route puts them. Raises NotAnAnswer."""
     if "QueryResponse" in skeleton:
         holders = [skeleton["QueryResponse"]]
     elif "CDCResponse" in skeleton:
@@ -169,7 +169,14 @@ def _placed(skeleton: dict[str, Any]) -> Iterator[tuple[str, int]]:
     for holder in _list(holders):
         for record_type, records in holder.items():
             if isinstance(records, list):
-                yield from ((record_type, record[""]) for record in _list(records))
+                yield from ((record_type, _number_of(record, count)) for record in _list(records))
+
+
+def _number_of(record: dict[str, Any], count: int) -> int:
+    number = record.get("")
+    if type(number) is not int or not 0 <= number < count or len(record) != 1:
+        raise NotAnAnswer("the answer holds a record where this route has none")
+    return number
 
 
 def _list(value: Any) -> list[Any]:

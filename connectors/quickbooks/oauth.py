@@ -32,7 +32,7 @@ from connectors.quickbooks.http import HostRefused, Http, NoAnswer, Reply
 from connectors.sealing import Sealer
 from schemas.answers import CompanyUnreadable, Unreadable
 from schemas.changes import CompanyFacts, ConnectionChanged, Envelope
-from schemas.codec import Recorded, file_ids
+from schemas.codec import Recorded
 from schemas.topics import Topics
 from schemas.wire import Outgoing
 
@@ -185,7 +185,7 @@ class Authorizations:
             causes=(),
         )
         return Outgoing(
-            topic=self._topics.changes.name, key=company_id, value=file_ids().encode(Recorded(envelope, body))
+            topic=self._topics.changes.name, key=company_id, value=self._topics.ids.encode(Recorded(envelope, body))
         )
 
     def _state(self, company_id: str, state: str, because: str) -> Outgoing:
@@ -198,7 +198,7 @@ class Authorizations:
             causes=(),
         )
         message = Recorded(envelope, ConnectionChanged(state=state, because=because))
-        return Outgoing(topic=self._topics.sync_events.name, key=company_id, value=file_ids().encode(message))
+        return Outgoing(topic=self._topics.sync_events.name, key=company_id, value=self._topics.ids.encode(message))
 
     # --- connecting ---------------------------------------------------------------------------------------------
 

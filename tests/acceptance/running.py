@@ -18,7 +18,6 @@ import psycopg
 
 from connectors.cluster import group_positions
 from connectors.kafka import read_from
-from schemas.codec import file_ids
 from schemas.wire import Incoming
 from streams.demo import OPEN_AMOUNTS, differences
 from streams.local_system import LocalSystem
@@ -62,7 +61,7 @@ class Running:
     async def _sync(self, company_id: str) -> list[Answered]:
         catalogue = self.simulator("GET", f"/companies/{company_id}/projects")
         async with opened(self.system.settings) as system:
-            requests = Requests(system.connections, system.publisher, file_ids(), system.topics)
+            requests = Requests(system.connections, system.publisher, system.topics)
             await requests.declare(company_id, [(p["project_id"], p["name"]) for p in catalogue])
             wanted = {p["customer_id"]: p["project_id"] for p in reversed(catalogue)}
             asked = await requests.map(company_id, "tester", [Mapping(c, p) for c, p in wanted.items()])

@@ -65,7 +65,7 @@ class World:
 
     def worker(self) -> Bookkeeper:
         """Another process on the same database."""
-        return Bookkeeper(self.connections, self.sealer, self.aside, self.broker, file_ids(), TOPICS)
+        return Bookkeeper(self.connections, self.sealer, self.aside, self.broker, TOPICS)
 
     async def rows(self, query: str) -> list[tuple[Any, ...]]:
         async with self.connections.connection() as connection:
