@@ -36,8 +36,9 @@ from starlette.types import Receive, Scope, Send
 from connectors.config import Settings, SettingsError
 from connectors.http_server import serve
 from connectors.kafka import Publisher
+from connectors.registry import contracts_by_id
 from schemas.changes import Envelope, Parked
-from schemas.codec import Recorded, file_ids
+from schemas.codec import Recorded, SchemaIds, file_ids
 from schemas.errors import TransientError, UnprocessableError
 from schemas.notifications import Entry, Split, Unreadable, split_delivery
 from schemas.topics import Topics, topics
@@ -47,7 +48,7 @@ PATH = "/webhooks/quickbooks"
 BODY_BYTES_MAX = 1024 * 1024
 DRAIN_BYTES_MAX = 8 * 1024 * 1024  # of a body that is too large, so that its sender still reads the answer
 HELD_BYTES_MAX = 64 * 1024 * 1024  # of all bodies that arrive or wait for the broker
-ANSWER_S_MAX = 2.3  # for a whole request from its head on, unless its sender takes longer; Intuit waits 3 s
+ANSWER_S_MAX = 2.0  # for a whole request from its head on, unless its sender takes longer; Intuit waits 3 s
 PUBLISH_S_MIN = 0.5  # with less time left nothing is begun: the sender took it all
 IN_FLIGHT_MAX = 200
 TRACE_ID_BYTES_MAX = 256
@@ -156,9 +157,12 @@ class Ingress:
             settings.topic_partitions, prefix=settings.topic_prefix, generation=settings.topic_generation
         )
         self._build = settings.build
+        self._ids = SchemaIds(contracts_by_id(settings)) if settings.schema_registry_url else file_ids()
         self._log = DurableLog(settings.kafka_bootstrap, self._topics)
         self._held_bytes = 0
         self._in_flight = 0
+        self._arrived: list[Arrived] = []
+        self._taking: set[asyncio.Task[None]] = set()
         _publishing.set_function(lambda: self._in_flight)
 
     @contextlib.asynccontextmanager
@@ -198,13 +202,15 @@ class Ingress:
                 self._held_bytes += await body.read(receive)
                 if self._held_bytes > HELD_BYTES_MAX:
                     raise Refused(BUSY)
-            return await self.receive(headers, body.whole(), deadline)
+            answer = await self.receive(headers, body.whole(), deadline)
         except Refused as refused:
-            _rarely.say(logging.WARNING, "delivery refused", status=refused.answer.status, reason=refused.answer.text)
-            return refused.answer
+            answer = refused.answer
+        if answer is not ACCEPTED:
+            _rarely.say(logging.WARNING, "delivery refused", status=answer.status, reason=answer.text)
+        return answer
 
     async def receive(self, headers: Mapping[bytes, bytes], body: bytes, deadline: float) -> Answer:
-        """Verify, make durable, answer. Raises Refused.
+        """Verify, make durable, answer. Raises Refused where that is not even begun.
 
         `deadline` is an instant of time.monotonic(). The same delivery twice is published twice: what it means is
         compared with what is booked, later.
@@ -213,16 +219,45 @@ class Ingress:
             raise Refused(BUSY)
         if deadline - time.monotonic() < PUBLISH_S_MIN:
             raise Refused(NOT_DURABLE)
-        key_id = self._tokens.signer(body, headers.get(b"intuit-signature", b""))
+        loop = asyncio.get_running_loop()
+        if not self._arrived:
+            loop.call_soon(self._take_arrived)
+        arrived = Arrived(headers, body, deadline, loop.create_future())
+        self._arrived.append(arrived)
+        self._in_flight += 1
+        try:
+            return await arrived.answer
+        finally:
+            self._in_flight -= 1
+
+    def _take_arrived(self) -> None:
+        together, self._arrived = self._arrived, []
+        task = asyncio.create_task(self._take(together))
+        self._taking.add(task)
+        task.add_done_callback(self._taking.discard)
+
+    async def _take(self, together: Sequence["Arrived"]) -> None:
+        """Take the deliveries that arrived in one moment: one after the other and published at once, they cost half.
+
+        When the broker has no leader for one of their partitions, the others share its 503; what comes later does not.
+        """
+        answer = NOT_DURABLE
+        try:
+            records = [record for arrived in together for record in self._records(arrived)]
+            answer = await self._publish(records, min(arrived.deadline for arrived in together))
+        finally:  # after an error that nobody foresaw, too, no sender waits in vain
+            for arrived in together:
+                arrived.settle(answer)
+
+    def _records(self, arrived: "Arrived") -> list[Outgoing]:
+        """What one delivery publishes; nothing, and its answer is settled, when the signature is wrong."""
+        key_id = self._tokens.signer(arrived.body, arrived.headers.get(b"intuit-signature", b""))
         if key_id is None:
-            raise Refused(UNSIGNED)
-        delivery = Delivery(key_id, headers.get(b"intuit-t-id", b""))
-        split = self._split(body, delivery)
-        await self._publish([*self._published(split, delivery), *self._parked(split, delivery)], deadline)
-        _published.inc(len(split.entries))
-        if split.unreadable:
-            _parked.inc(len(split.unreadable))
-        return ACCEPTED
+            arrived.settle(UNSIGNED)
+            return []
+        delivery = Delivery(key_id, arrived.headers.get(b"intuit-t-id", b""))
+        split = self._split(arrived.body, delivery)
+        return [*self._published(split, delivery), *self._parked(split, delivery)]
 
     def _split(self, body: bytes, delivery: "Delivery") -> Split:
         try:
@@ -260,17 +295,32 @@ class Ingress:
                 build=self._build,
                 value=value,
             )
-            yield Outgoing(topic=self._topics.parked.name, key="", value=file_ids().encode(Recorded(envelope, body)))
+            yield Outgoing(topic=self._topics.parked.name, key="", value=self._ids.encode(Recorded(envelope, body)))
 
-    async def _publish(self, records: Sequence[Outgoing], deadline: float) -> None:
-        self._in_flight += 1
+    async def _publish(self, records: Sequence[Outgoing], deadline: float) -> Answer:
         try:
-            await self._log.publish(records, deadline)
+            await self._log.publish(records, deadline - time.monotonic())
         except TransientError as error:
-            _rarely.say(logging.ERROR, "delivery not made durable", reason=str(error))
-            raise Refused(NOT_DURABLE) from error
-        finally:
-            self._in_flight -= 1
+            _rarely.say(logging.ERROR, "not made durable", reason=str(error))
+            return NOT_DURABLE
+        parked = sum(record.topic == self._topics.parked.name for record in records)
+        _published.inc(len(records) - parked)
+        _parked.inc(parked)
+        return ACCEPTED
+
+
+class Arrived(NamedTuple):
+    """One delivery that waits for its answer."""
+
+    headers: Mapping[bytes, bytes]
+    body: bytes
+    deadline: float  # an instant of time.monotonic()
+    answer: asyncio.Future[Answer]
+
+    def settle(self, answer: Answer) -> None:
+        """Give the answer, unless there is one or the request was cancelled."""
+        if not self.answer.done():
+            self.answer.set_result(answer)
 
 
 class Delivery:
@@ -338,23 +388,6 @@ class Body:
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
 
-class Waiting(NamedTuple):
-    """Records of one delivery that wait to be published."""
-
-    records: Sequence[Outgoing]
-    deadline: float  # an instant of time.monotonic()
-    published: asyncio.Future[None]
-
-    def resolve(self, failure: TransientError | None) -> None:
-        """Tell its request, unless that was cancelled meanwhile."""
-        if self.published.done():
-            return
-        if failure is None:
-            self.published.set_result(None)
-        else:
-            self.published.set_exception(failure)
-
-
 class DurableLog:
     """The broker, as this process needs it: records are published only into topics that are as they must be."""
 
@@ -365,8 +398,6 @@ class DurableLog:
         self._checked = False
         self._ready = (False, -READY_S)
         self._asking = asyncio.Lock()
-        self._waiting: list[Waiting] = []
-        self._publishing: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -378,39 +409,11 @@ class DurableLog:
             finally:
                 looking.cancel()
 
-    async def publish(self, records: Sequence[Outgoing], deadline: float) -> None:
-        """Returns when the broker has them all. Raises TransientError.
-
-        What arrives in the same moment goes together: under load that halves the cost, and nobody waits for others.
-        """
-        if not self._checked:
+    async def publish(self, records: Sequence[Outgoing], within_s: float) -> None:
+        """Returns when the broker has them all. Raises TransientError."""
+        if not self._checked or self._publisher is None:
             raise TransientError("the broker was not there yet, or its topics are not as they must be")
-        loop = asyncio.get_running_loop()
-        if not self._waiting:
-            loop.call_soon(self._publish_waiting)
-        waiting = Waiting(records, deadline, loop.create_future())
-        self._waiting.append(waiting)
-        await waiting.published
-
-    def _publish_waiting(self) -> None:
-        together, self._waiting = self._waiting, []
-        task = asyncio.create_task(self._publish_together(together))
-        self._publishing.add(task)
-        task.add_done_callback(self._publishing.discard)
-
-    async def _publish_together(self, together: Sequence["Waiting"]) -> None:
-        assert self._publisher is not None  # nobody publishes before `running`
-        records = [record for waiting in together for record in waiting.records]
-        within_s = min(waiting.deadline for waiting in together) - time.monotonic()
-        failure: TransientError | None = TransientError("publishing was interrupted")
-        try:
-            await self._publisher.publish(records, within_s=within_s)
-            failure = None
-        except TransientError as error:
-            failure = error
-        finally:
-            for waiting in together:
-                waiting.resolve(failure)
+        await self._publisher.publish(records, within_s=within_s)
 
     async def ready(self) -> bool:
         """Whether the broker answers and its topics are right, as known at most a second ago."""
@@ -445,7 +448,8 @@ class DurableLog:
 def create_app(settings: Settings) -> Starlette:
     """The ASGI application; every answer's security headers come from `main`'s server.
 
-    Raises SettingsError without a verifier token: it would refuse every delivery, or worse, take any.
+    Raises SettingsError without a verifier token: it would refuse every delivery, or worse, take any; TransientError
+    when a schema registry is named and does not answer.
     """
     ingress = Ingress(settings)
 
