@@ -155,8 +155,15 @@ class IngressProcess:
     def wait_until_ready(self, within_s: float = START_S_MAX) -> None:
         """Return when it would take deliveries."""
         deadline = time.monotonic() + within_s
-        while httpx.get(f"{self.url}/ready", timeout=5).status_code != 200:
+        while httpx.get(f"{self.url}/ready", timeout=within_s).status_code != 200:
             assert time.monotonic() < deadline, f"not ready within {within_s} s: {self.log()}"
+            time.sleep(0.05)
+
+    def wait_until_said(self, words: str) -> None:
+        """Return when these words stand in its log."""
+        deadline = time.monotonic() + START_S_MAX
+        while words not in self.log():
+            assert time.monotonic() < deadline, f"never said: {words}"
             time.sleep(0.05)
 
     def kill(self) -> None:

@@ -15,6 +15,7 @@ import gc
 import hashlib
 import hmac
 import logging
+import math
 import os
 import sys
 import time
@@ -52,7 +53,9 @@ ANSWER_S_MAX = 2.0  # for a whole request from its head on, unless its sender ta
 PUBLISH_S_MIN = 0.5  # with less time left nothing is begun: the sender took it all
 IN_FLIGHT_MAX = 200
 TRACE_ID_BYTES_MAX = 256
-READY_S = 1.0  # how long an answer about readiness is good
+WATCH_EVERY_S = 1.0
+WATCH_S_MAX = 5.0  # for one answer of the broker
+SILENCE_S_MAX = 3.0  # after this long without an answer the process is not ready
 LOG_EVERY_S = 1.0
 LOG_KINDS_MAX = 1000
 
@@ -174,9 +177,9 @@ class Ingress:
             gc.set_threshold(20_000, 20, 100)
             yield
 
-    async def ready(self) -> bool:
+    def ready(self) -> bool:
         """Whether a delivery would be made durable now."""
-        return await self._log.ready()
+        return self._log.ready()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as ASGI gives it."""
@@ -396,18 +399,18 @@ class DurableLog:
         self._partitions = {topic.name: topic.partitions for topic in (wanted.notifications, wanted.parked)}
         self._publisher: Publisher | None = None
         self._checked = False
-        self._ready = (False, -READY_S)
-        self._asking = asyncio.Lock()
+        self._answered_at = -math.inf
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Looks for the broker in the background until it is there once; from then on the publisher reconnects."""
-        async with Publisher(self._bootstrap, client_id="ingress") as self._publisher:
-            looking = asyncio.create_task(self._look())
+        """Watches the broker in the background, also before it is there; the publisher reconnects by itself."""
+        async with Publisher(self._bootstrap, client_id="ingress") as publisher:
+            self._publisher = publisher
+            watching = asyncio.create_task(self._watch(publisher))
             try:
                 yield
             finally:
-                looking.cancel()
+                watching.cancel()
 
     async def publish(self, records: Sequence[Outgoing], within_s: float) -> None:
         """Returns when the broker has them all. Raises TransientError."""
@@ -415,34 +418,27 @@ class DurableLog:
             raise TransientError("the broker was not there yet, or its topics are not as they must be")
         await self._publisher.publish(records, within_s=within_s)
 
-    async def ready(self) -> bool:
-        """Whether the broker answers and its topics are right, as known at most a second ago."""
-        async with self._asking:
-            answer, asked_at = self._ready
-            if time.monotonic() - asked_at >= READY_S:
-                answer = await self._check()
-                self._ready = (answer, time.monotonic())
-        return answer
+    def ready(self) -> bool:
+        """Whether the broker answered a moment ago and its topics are right."""
+        return time.monotonic() - self._answered_at < SILENCE_S_MAX
 
-    async def _look(self) -> None:
+    async def _watch(self, publisher: Publisher) -> None:
         while True:
-            if await self.ready():
-                log.info("ready", topics=sorted(self._partitions))
-                return
-            await asyncio.sleep(READY_S)
+            try:
+                self._judge(await publisher.partition_counts(self._partitions, within_s=WATCH_S_MAX))
+            except TransientError as error:
+                _rarely.say(logging.WARNING, "not ready", reason=str(error))
+            await asyncio.sleep(WATCH_EVERY_S)
 
-    async def _check(self) -> bool:
-        assert self._publisher is not None  # nobody asks before `running`
-        try:
-            found = await self._publisher.partition_counts(self._partitions)
-        except TransientError as error:
-            _rarely.say(logging.WARNING, "not ready", reason=str(error))
-            return False
+    def _judge(self, found: Mapping[str, int]) -> None:
+        """Another number of partitions would send a company's new records to another partition than its old ones."""
         if found != self._partitions:
             _rarely.say(logging.ERROR, "not ready", reason="topics are missing or have another number of partitions")
-            return False
+            return
+        if not self._checked:
+            log.info("ready", topics=sorted(self._partitions))
         self._checked = True
-        return True
+        self._answered_at = time.monotonic()
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -462,7 +458,7 @@ def create_app(settings: Settings) -> Starlette:
         return PlainTextResponse("alive")
 
     async def ready(_: Request) -> PlainTextResponse:
-        is_ready = await ingress.ready()
+        is_ready = ingress.ready()
         return PlainTextResponse("ready" if is_ready else "the broker is away", 200 if is_ready else 503)
 
     routes = [Route(PATH, ingress, methods=["POST"]), Route("/health", health), Route("/ready", ready)]

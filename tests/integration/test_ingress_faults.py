@@ -173,13 +173,16 @@ async def test_process_starts_without_a_broker_and_serves_when_it_comes(
     [node] = own_broker.nodes
     await asyncio.to_thread(node.stop)
     with IngressProcess(settings(own_broker.bootstrap, prefix), tmp_path) as process:
-        async with Senders(process.url, company()) as senders, httpx.AsyncClient(base_url=process.url) as http:
+        async with (
+            Senders(process.url, company()) as senders,
+            httpx.AsyncClient(base_url=process.url, timeout=30) as http,
+        ):
             assert (await http.get("/health")).status_code == 200
             assert (await http.get("/ready")).status_code == 503
             assert await senders.statuses(1) == [503]
             await asyncio.to_thread(node.start)
             await senders.until_accepted()
-            assert (await http.get("/ready")).status_code == 200
+            await asyncio.to_thread(process.wait_until_ready)
 
 
 async def test_killed_process_has_lost_nothing_that_it_acknowledged(ingress: IngressProcess, log: Log) -> None:
@@ -203,7 +206,7 @@ async def test_stopped_process_answers_what_it_has_begun(ingress: IngressProcess
     reader, writer = await asyncio.open_connection(*ingress.address)
     writer.write(head.encode() + body[:10])
     await writer.drain()
-    async with httpx.AsyncClient(base_url=ingress.url) as http:
+    async with httpx.AsyncClient(base_url=ingress.url, timeout=30) as http:
         assert (await http.get("/health")).status_code == 200  # so the half delivery has arrived too
     ingress.stop()
     writer.write(body[10:])
