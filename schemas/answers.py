@@ -1,7 +1,7 @@
 """What a call to QuickBooks gives: records as exact bytes, or the reason why a company cannot be read now.
 
 The words between the connector, which calls Intuit, and the steps, which decide what to ask for.
-Source: docs/decisions/0003 (a company that cannot be read is no failure of the loop).
+Source: docs/decisions/0010, which says why a company that cannot be read is no failure of the loop.
 """
 
 from dataclasses import dataclass

@@ -6,7 +6,7 @@ Guarantees: many notifications of one record are one read and all of them its ca
 leaves a durable gap, and no other company waits; a read is remembered only after it was published.
 What is not read, and why: see `plan`. An event of a company that nobody connected is counted, logged and left: on
 connecting, the company's whole history is read, and a foreign company's events would fill the parked records.
-Source: design, "enrich never waits for a company"; docs/decisions/0003.
+Source: design, "enrich never waits for a company"; docs/decisions/0003, docs/decisions/0010.
 """
 
 import asyncio
