@@ -47,7 +47,7 @@ class Envelope:
     revised_at: datetime | None  # MetaData.LastUpdatedTime of the record that decided this event
     sync_token: int | None
     origin: str  # webhook, capture, sweep or request
-    reason: str  # why this project: see streams.ledger.Reason
+    reason: str  # why this project: see streams.books.Reason
     accounting_on: date  # the date in the books
     recorded_at: datetime  # when QuickBooks told us (the `time` of its answer), or a person asked
     correlation_id: str  # what started the chain: the webhook's event id, or a request's decision id

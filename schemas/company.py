@@ -89,7 +89,7 @@ class RecordWaiting:
 
     schema_version: ClassVar[int] = 1
     part: str  # "" the whole record, "unapplied", or "Invoice:17" for the line to that invoice
-    cause: str  # see streams.ledger.WaitCause
+    cause: str  # see streams.books.WaitCause
     customer_id: str
     amount: Money | None  # what is at stake
     accounting_on: date | None

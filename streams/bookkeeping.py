@@ -11,7 +11,6 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID, uuid5
@@ -23,26 +22,14 @@ from schemas import accounting, changes
 from schemas import company as company_schemas
 from schemas.codec import Recorded
 from schemas.errors import UnprocessableError
-from schemas.quickbooks import CUSTOMER, PAYMENT, Customer, Payment, parse_record
+from schemas.quickbooks import PAYMENT, Customer, Payment, parse_record
 from schemas.topics import Topics
 from schemas.wire import Incoming, Outcome, Outgoing, Unworkable
-from streams.books import (
-    RULES_VERSION,
-    Books,
-    Company,
-    CustomerState,
-    Document,
-    Key,
-    Revision,
-    Scope,
-    booking_from_plain,
-    booking_to_plain,
-    head_from_plain,
-    head_to_plain,
-)
+from streams.book_store import Item, Loader, company_row, customer_row, document_row
+from streams.books import RULES_VERSION, Books, Company, CustomerState, Document, Key
+from streams.difference import Fact, Notice
 from streams.event_log import COMPANY, EVENT_NAMESPACE, PROJECT, EventLog, Fenced, Publishes, Staged
-from streams.ledger import REQUESTS, Decision, Fact, Notice, Opened, Reach, absorb, accepted, decide, redecide
-from streams.placement import reference_of
+from streams.ledger import REQUESTS, Decision, Opened, Reach, absorb, accepted, decide, redecide
 
 SLICE_DOCUMENTS = 500
 _SQL = queries("ledger.sql")
@@ -64,27 +51,6 @@ class Parks(Protocol):
 
     async def park(self, connection: Connection, step: str, unworkable: Sequence[Unworkable]) -> None: ...
     async def supersede(self, connection: Connection, step: str, keys: Sequence[tuple[str, str, str]]) -> None: ...
-
-
-class Item(NamedTuple):
-    """One input, decoded; `opened` for a record as read."""
-
-    record: Incoming
-    envelope: changes.Envelope
-    change: Any
-    opened: Opened | None
-
-    @property
-    def key(self) -> Key:
-        """The record that the input speaks of."""
-        change = self.change
-        if isinstance(change, changes.RecordRead | changes.RecordGone | changes.AssignDocument):
-            return change.record_type, change.record_id
-        if isinstance(change, changes.MapCustomer | changes.ReleaseCustomer | changes.ExcludeCustomer):
-            return CUSTOMER, change.customer_id
-        if isinstance(change, changes.MergeNotice):
-            return CUSTOMER, change.kept_customer_id
-        return "", ""
 
 
 class _Progress(NamedTuple):
@@ -222,7 +188,7 @@ class Bookkeeper:
     ) -> tuple[_Batch, int, str]:
         batch = _Batch(unworkable=[each for each in due if isinstance(each, Unworkable)])
         items = [each for each in due if isinstance(each, Item)]
-        loader = _Loader(connection, self._generation)
+        loader = Loader(connection, self._generation)
         companies = await loader.companies({item.envelope.company_id for item in items})
         await self._sealer.load(companies)
         items = [opened for item in items if (opened := self._open(item, companies, batch)) is not None]
@@ -247,11 +213,11 @@ class Bookkeeper:
         return batch, len(due), ""
 
     async def _slice(
-        self, loader: "_Loader", batch: _Batch, item: Item, books: dict[str, Books], progress: _Progress
+        self, loader: "Loader", batch: _Batch, item: Item, books: dict[str, Books], progress: _Progress
     ) -> tuple[_Batch, int, str]:
         """Settle the next documents that a change reaches; the last slice finishes the input."""
         company_id = item.envelope.company_id
-        keys = await loader.reached(company_id, progress.reach, progress.after)
+        keys = await loader.reached(company_id, progress.reach, progress.after, SLICE_DOCUMENTS)
         await loader.extend(books[company_id], keys)
         decision = redecide(books[company_id], keys)
         moved = progress.moved + len({fact.record for fact in decision.facts})
@@ -404,12 +370,12 @@ class Bookkeeper:
             {"project_id": project_id, "company_id": company_id, "closed": closed}
             for (company_id, project_id), closed in batch.projects.items()
         ]
-        await self._execute(connection, "companies_upsert", [_company_row(c) for c in batch.companies.values()])
+        await self._execute(connection, "companies_upsert", [company_row(c) for c in batch.companies.values()])
         await self._execute(connection, "projects_upsert", rows)
-        customers = [_customer_row(company_id, state) for (company_id, _), state in batch.customers.items()]
+        customers = [customer_row(company_id, state) for (company_id, _), state in batch.customers.items()]
         await self._execute(connection, "customers_upsert", customers)
         documents = [
-            _document_row(batch.facts_of[company_id], document) for (company_id, _), document in batch.documents.items()
+            document_row(batch.facts_of[company_id], document) for (company_id, _), document in batch.documents.items()
         ]
         await self._execute(connection, "documents_upsert", documents)
         await self._write_links(connection, batch)
@@ -457,171 +423,10 @@ class Bookkeeper:
             await connection.execute(_SQL["read_requests_done"], parameters | {"rows": rows})
 
 
-# --- loading -----------------------------------------------------------------------------------------------------
-
-
-class _Loader:
-    """Loads the books that a batch needs, with every neighbour, in a constant number of queries."""
-
-    def __init__(self, connection: Connection, generation: int) -> None:
-        self._connection, self._generation = connection, generation
-
-    async def companies(self, company_ids: set[str]) -> dict[str, Company]:
-        """Known or not: an unknown company has no facts yet."""
-        found = {company_id: Company(company_id) for company_id in company_ids}
-        parameters = {"generation": self._generation, "company_ids": sorted(company_ids)}
-        cursor = await self._connection.execute(_SQL["companies"], parameters)
-        for company_id, home, several, closed_on, fields, active, rules in await cursor.fetchall():
-            found[company_id] = Company(company_id, home, several, closed_on, tuple(fields), active, rules)
-        return found
-
-    async def books(self, items: Sequence[Item], companies: dict[str, Company]) -> dict[str, Books]:
-        """The books of every company of the batch."""
-        books = {company_id: Books(company) for company_id, company in companies.items()}
-        changed = {(item.envelope.company_id, item.key) for item in items if item.key[0] not in ("", CUSTOMER)}
-        named = {
-            (item.envelope.company_id, (line.record_type, line.record_id))
-            for item in items
-            if item.opened is not None and isinstance(item.opened.record, Payment)
-            for line in item.opened.record.lines
-        }
-        await self._documents(books, changed, named)
-        customers = {(item.envelope.company_id, item.key[1]) for item in items if item.key[0] == CUSTOMER}
-        customers |= {
-            (item.envelope.company_id, item.opened.record.customer_id)
-            for item in items
-            if item.opened is not None and not isinstance(item.opened.record, Customer)
-        }
-        parents = {
-            (item.envelope.company_id, item.opened.record.parent_id)
-            for item in items
-            if item.opened is not None and isinstance(item.opened.record, Customer) and item.opened.record.parent_id
-        }
-        await self._customers(books, customers | parents)
-        await self._references(books, items)
-        return books
-
-    async def extend(self, books: Books, keys: Sequence[Key]) -> None:
-        """Load further documents with their neighbours, customers and references."""
-        company_id = books.company.company_id
-        more = {company_id: books}
-        await self._documents(more, {(company_id, key) for key in keys}, set())
-        await self._customers(more, set())
-        await self._references(more, [])
-
-    async def reached(self, company_id: str, reach: Reach, after: Key) -> list[Key]:
-        """The next documents that a change reaches, in a fixed order."""
-        parameters = {
-            "generation": self._generation,
-            "company_id": company_id,
-            "customers": sorted(reach.customers),
-            "references": sorted(reach.references),
-            "everything": reach.everything,
-            "after_type": after[0],
-            "after_length": len(after[1]),
-            "after_id": after[1],
-            "at_most": SLICE_DOCUMENTS,
-        }
-        cursor = await self._connection.execute(_SQL["documents_reached"], parameters)
-        return [(record_type, record_id) for record_type, record_id in await cursor.fetchall()]
-
-    async def without_documents(self, items: Sequence[Item], books: dict[str, Books]) -> set[tuple[str, str]]:
-        """Customers of the batch that no kept document belongs to: reading them for the first time moves nothing."""
-        customers = {
-            (item.envelope.company_id, item.key[1])
-            for item in items
-            if isinstance(item.change, changes.RecordRead) and item.key[0] == CUSTOMER
-        }
-        new = {(c, i) for c, i in customers if _is_new(items, books[c].customers.get(i), i)}
-        if not new:
-            return set()
-        rows = await self._rows("customers_with_documents", [{"company_id": c, "customer_id": i} for c, i in new])
-        return new - {(company_id, customer_id) for company_id, customer_id in rows}
-
-    async def answered(self, items: Sequence[Item]) -> set[str]:
-        """Decision ids of the batch that have their answer already."""
-        asked = [
-            {"company_id": item.envelope.company_id, "decision_id": item.change.decision_id}
-            for item in items
-            if isinstance(item.change, REQUESTS)
-        ]
-        return {decision_id for _, decision_id in await self._rows("requests_answered", asked)}
-
-    async def _documents(
-        self, books: dict[str, Books], changed: set[tuple[str, Key]], named: set[tuple[str, Key]]
-    ) -> None:
-        for company_id, record_type, record_id, payment_id in await self._rows("payers", _asked(changed)):
-            books[company_id].payers.setdefault((record_type, record_id), set()).add(payment_id)
-            named = named | {(company_id, (PAYMENT, payment_id))}
-        for row in await self._rows("documents", _asked(changed | named)):
-            company_id, document = row[0], _document(row)
-            books[company_id].documents.setdefault(document.key, document)
-
-    async def _customers(self, books: dict[str, Books], customers: set[tuple[str, str]]) -> None:
-        of_documents = {
-            (company_id, document.head.customer_id)
-            for company_id, of_company in books.items()
-            for document in of_company.documents.values()
-            if document.head is not None
-        }
-        asked = [{"company_id": company_id, "customer_id": i} for company_id, i in sorted(customers | of_documents)]
-        for row in await self._rows("customers", asked):
-            books[row[0]].customers.setdefault(row[1], _customer_state(row))
-
-    async def _references(self, books: dict[str, Books], items: Sequence[Item]) -> None:
-        """Which projects the references of these documents and requests name."""
-        asked = {
-            (company_id, text.lower())
-            for company_id, of_company in books.items()
-            for head in _heads(of_company, items, company_id)
-            if (text := reference_of(of_company.company, head)) is not None
-        } | {(item.envelope.company_id, text.lower()) for item in items for text in _projects_of(item.change)}
-        rows = [{"company_id": company_id, "project_id": text} for company_id, text in sorted(asked)]
-        for company_id, number, project_id in await self._rows("reference_numbers", rows):
-            books[company_id].references.setdefault(number, set()).add(project_id)
-        for company_id, project_id, closed, own in await self._rows("projects", rows):
-            if own:
-                books[company_id].projects[project_id] = closed
-                books[company_id].references[project_id.lower()] = {project_id}
-            else:
-                books[company_id].foreign.add(project_id)
-
-    async def _rows(self, query: str, asked: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-        if not asked:
-            return []
-        parameters = {"generation": self._generation, "asked": json.dumps(asked)}
-        return await (await self._connection.execute(_SQL[query], parameters)).fetchall()
-
-
 def _together(inputs: "list[Item | Unworkable]") -> int:
     """How many of the first inputs one transaction may take: what can reach many documents stands alone."""
     alone = (i for i, each in enumerate(inputs) if isinstance(each, Item) and isinstance(each.change, _LARGE))
     return max(1, next(alone, len(inputs)))
-
-
-def _heads(books: Books, items: Sequence[Item], company_id: str) -> Iterable[Any]:
-    for document in books.documents.values():
-        if document.head is not None:
-            yield document.head
-    for item in items:
-        opened = item.opened
-        if opened is not None and item.envelope.company_id == company_id and not isinstance(opened.record, Customer):
-            yield opened.record
-
-
-def _projects_of(change: Any) -> list[str]:
-    if isinstance(change, changes.MapCustomer):
-        return [text.strip() for text in (change.project_id, change.reference_number) if text.strip()]
-    if isinstance(change, changes.ProjectDeclared | changes.ProjectClosed):
-        return [change.project_id]
-    return [change.project_id] if isinstance(change, changes.AssignDocument) and change.project_id else []
-
-
-def _is_new(items: Sequence[Item], known: CustomerState | None, customer_id: str) -> bool:
-    """Its place in the family is not what is known: only then can reading it move documents."""
-    read = (item.opened.record for item in items if item.opened is not None)
-    parents = {r.parent_id for r in read if isinstance(r, Customer) and r.record_id == customer_id}
-    return known is None or parents != {known.parent_id}
 
 
 def _is_harmless(reach: Reach, item: Item, harmless: set[tuple[str, str]], batch: _Batch) -> bool:
@@ -641,42 +446,6 @@ def _forget_from(batch: _Batch, offset: int) -> None:
 
 def _decision_id(item: Item) -> str | None:
     return item.change.decision_id if isinstance(item.change, REQUESTS) else None
-
-
-def _asked(keys: set[tuple[str, Key]]) -> list[dict[str, Any]]:
-    return [{"company_id": c, "record_type": t, "record_id": i} for c, (t, i) in sorted(keys)]
-
-
-def _document(row: tuple[Any, ...]) -> Document:
-    _, record_type, record_id, revised_at, sync_token, read_at, gone_at, assigned, head, booked = row
-    return Document(
-        record_type=record_type,
-        record_id=record_id,
-        revision=None if revised_at is None else Revision(revised_at, sync_token, read_at),
-        gone_at=gone_at,
-        head=None if head is None else head_from_plain((record_type, record_id), head),
-        assigned=assigned,
-        booked=booking_from_plain(booked),
-    )
-
-
-def _customer_state(row: tuple[Any, ...]) -> CustomerState:
-    _, customer_id, revised_at, sync_token, read_at, parent_id, active, currency, mac, state, scopes, version = row
-    return CustomerState(
-        customer_id=customer_id,
-        revision=Revision(revised_at, sync_token, read_at),
-        parent_id=parent_id,
-        active=active,
-        currency=currency,
-        names_mac=bytes(mac),
-        mapping_state=state,
-        scopes=tuple(Scope(s["project_id"], _day(s["from_on"]), s["reference_number"]) for s in scopes),
-        mapping_version=version,
-    )
-
-
-def _day(text: str | None) -> Any:
-    return None if text is None else datetime.fromisoformat(text).date()
 
 
 # --- rows --------------------------------------------------------------------------------------------------------
@@ -702,66 +471,6 @@ async def _copy(
             await copy.write_row(row)
 
 
-def _instant(instant: datetime | None) -> str | None:
-    return None if instant is None else instant.isoformat()
-
-
-def _company_row(state: Company) -> dict[str, Any]:
-    return {
-        "company_id": state.company_id,
-        "home_currency": state.home_currency,
-        "several_currencies": state.several_currencies,
-        "books_closed_on": None if state.books_closed_on is None else state.books_closed_on.isoformat(),
-        "reference_fields": list(state.reference_fields),
-        "active": state.active,
-        "rules_version": state.rules_version,
-    }
-
-
-def _customer_row(company_id: str, state: CustomerState) -> dict[str, Any]:
-    return {
-        "company_id": company_id,
-        "customer_id": state.customer_id,
-        "revised_at": _instant(state.revision.revised_at),
-        "sync_token": state.revision.sync_token,
-        "read_at": _instant(state.revision.read_at),
-        "parent_id": state.parent_id,
-        "active": state.active,
-        "currency": state.currency,
-        "names_mac": state.names_mac.hex(),
-        "mapping_state": state.mapping_state,
-        "scopes": [
-            {
-                "project_id": scope.project_id,
-                "from_on": None if scope.from_on is None else scope.from_on.isoformat(),
-                "reference_number": scope.reference_number,
-            }
-            for scope in state.scopes
-        ],
-        "mapping_version": state.mapping_version,
-    }
-
-
-def _document_row(company: Company, document: Document) -> dict[str, Any]:
-    head, revision = document.head, document.revision
-    reference = None if head is None else reference_of(company, head)
-    read_at = revision.read_at if revision is not None else document.gone_at
-    return {
-        "company_id": company.company_id,
-        "record_type": document.record_type,
-        "record_id": document.record_id,
-        "revised_at": None if revision is None else _instant(revision.revised_at),
-        "sync_token": None if revision is None else revision.sync_token,
-        "read_at": _instant(read_at),
-        "gone_at": _instant(document.gone_at),
-        "customer_id": None if head is None else head.customer_id,
-        "reference": None if reference is None else reference.lower(),
-        "assigned": document.assigned,
-        "head": None if head is None else head_to_plain(head),
-        "booked": booking_to_plain(document.booked),
-    }
-
-
 def _read_requests(batch: _Batch) -> list[dict[str, Any]]:
     return [
         {
@@ -770,7 +479,7 @@ def _read_requests(batch: _Batch) -> list[dict[str, Any]]:
             "record_id": record_id,
             "change_id": str(item.envelope.change_id),
             "correlation_id": item.envelope.correlation_id,
-            "requested_at": _instant(item.envelope.recorded_at),
+            "requested_at": item.envelope.recorded_at.isoformat(),
             "why": f"{item.key[0]} {item.key[1]} needs it".strip(),
         }
         for (company_id, (record_type, record_id)), item in sorted(batch.reads.items(), key=lambda entry: entry[0])

@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import typer
 from rich.console import Console
@@ -132,10 +133,13 @@ def demo(
 
 @app.command(rich_help_panel="Set up")
 def migrate() -> None:
-    """Bring the database to the newest shape. Safe twice."""
+    """Bring the database to the newest shape, and the schema registry where one is named. Safe twice."""
     from connectors import postgres
+    from connectors.registry import schema_ids
 
-    done = postgres.migrate(_settings().database_url.get_secret_value())
+    settings = _settings()
+    done = postgres.migrate(settings.database_url.get_secret_value())
+    schema_ids(settings)
     console.print("\n".join(f"done: {name}" for name in done) or "The database has its newest shape already.")
 
 
@@ -163,10 +167,21 @@ def topics_check() -> None:
 @app.command(rich_help_panel="Set up")
 def connect(
     organisation: Annotated[str, typer.Argument(help="IntoAEC's organisation that the company will belong to.")],
+    back: Annotated[
+        str, typer.Option("--back", help="The address that the browser was sent back to, in quotation marks.")
+    ] = "",
 ) -> None:
-    """Print the address of QuickBooks' sign-in; it is good for ten minutes and one use."""
-    address = _run(lambda system: system.authorizations.start(organisation))
-    console.print(address, soft_wrap=True)
+    """Connect a QuickBooks company: print the address of the sign-in, or finish with the address it led back to."""
+    if not back:
+        address = _run(lambda system: system.authorizations.start(organisation))
+        console.print(address, soft_wrap=True)
+        return
+    query = parse_qs(urlsplit(back).query)
+    code, state, realm = ((query.get(name) or [""])[0] for name in ("code", "state", "realmId"))
+    if not (code and state and realm):
+        raise NotDone("The address holds no code, state and realmId: was the connection authorised?")
+    company_id = _run(lambda system: system.authorizations.finish(code, state, realm))
+    console.print(f"connected: {company_id}; its history is read from now on (`intoaec status` shows how far)")
 
 
 # --- look --------------------------------------------------------------------------------------------------------

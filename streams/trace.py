@@ -106,9 +106,8 @@ async def _inputs(system: System, what: str) -> list[Input]:
 async def _chain(system: System, its: Input) -> Chain:
     where = {"partition": its.partition, "offset": its.offset}
     rows = await _rows(system, "events_of_input", **where, at_most=EVENTS_MAX)
-    events = [
-        Happened(kind, stream, version, name, system.topics.ids.decode(value)) for kind, stream, version, name, value in rows
-    ]
+    decode = system.topics.ids.decode
+    events = [Happened(kind, stream, version, name, decode(value)) for kind, stream, version, name, value in rows]
     return Chain(
         notifications=[found for cause in await _causes(system, its) if (found := await _notified(system, cause))],
         input=its,

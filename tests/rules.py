@@ -11,7 +11,8 @@ from schemas import accounting as facts
 from schemas import changes
 from schemas.quickbooks import Customer, Payment, parse_record
 from streams.books import Books, Company, Key
-from streams.ledger import Decision, Fact, Notice, Opened, Reach, absorb, decide, redecide
+from streams.difference import Fact, Notice
+from streams.ledger import Decision, Opened, Reach, absorb, decide, redecide
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
