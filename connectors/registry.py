@@ -9,7 +9,8 @@ Source: Confluent Schema Registry API v1; docs/decisions/0007 (file-backed schem
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -22,6 +23,7 @@ from schemas.errors import TransientError
 ANSWER_S_MAX = 10.0
 _MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 _CONFLICT = 409
+_REGISTERING_LOCK = 4_201_902  # any constant; the same in every process
 
 
 class RegistryError(Exception):
@@ -34,8 +36,10 @@ def schema_ids(settings: Settings) -> SchemaIds:
     Raises RegistryError when the ids are other ones than those already in use or the registry refuses a contract,
     TransientError when the registry or the database is away.
     """
-    contracts = contracts_by_id(settings)
-    agree(settings.database_url.get_secret_value(), contracts)
+    with _connected(settings.database_url.get_secret_value()) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_REGISTERING_LOCK,))
+        contracts = contracts_by_id(settings)
+        _agree(connection, contracts)
     return SchemaIds(contracts) if settings.schema_registry_url else file_ids()
 
 
@@ -56,19 +60,27 @@ def contracts_by_id(settings: Settings) -> dict[int, Contract]:
 
 def agree(database_url: str, contracts: Mapping[int, Contract]) -> None:
     """Note these ids as the ones in use; raises RegistryError when others are, TransientError without a database."""
-    ours = {schema_id: (each.subject, each.version) for schema_id, each in contracts.items()}
+    with _connected(database_url) as connection:
+        _agree(connection, contracts)
+
+
+@contextmanager
+def _connected(database_url: str) -> Iterator[psycopg.Connection]:
     try:
         with psycopg.connect(database_url, connect_timeout=10) as connection:
-            rows = [(schema_id, *contract) for schema_id, contract in sorted(ours.items())]
-            connection.cursor().executemany(
-                "INSERT INTO control.schema_ids (schema_id, subject, version) VALUES (%s, %s, %s) "
-                "ON CONFLICT DO NOTHING",
-                rows,
-            )
-            found = connection.execute("SELECT schema_id, subject, version FROM control.schema_ids").fetchall()
-            _refuse_others(ours, {schema_id: (subject, version) for schema_id, subject, version in found})
+            yield connection
     except psycopg.OperationalError as error:
         raise TransientError(f"the database does not answer: {error}") from error
+
+
+def _agree(connection: psycopg.Connection, contracts: Mapping[int, Contract]) -> None:
+    ours = {schema_id: (each.subject, each.version) for schema_id, each in contracts.items()}
+    rows = [(schema_id, *contract) for schema_id, contract in sorted(ours.items())]
+    connection.cursor().executemany(
+        "INSERT INTO control.schema_ids (schema_id, subject, version) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", rows
+    )
+    found = connection.execute("SELECT schema_id, subject, version FROM control.schema_ids").fetchall()
+    _refuse_others(ours, {schema_id: (subject, version) for schema_id, subject, version in found})
 
 
 def _refuse_others(ours: Mapping[int, tuple[str, int]], in_use: Mapping[int, tuple[str, int]]) -> None:
@@ -105,8 +117,11 @@ def _registered(client: httpx.Client) -> dict[int, Contract]:
 
 
 def _guard(client: httpx.Client, subject: str) -> None:
-    """Tell the registry to refuse, from whomever, a version that not all others can read."""
-    _answer(client, "PUT", f"config/{subject}", {"compatibility": "FULL_TRANSITIVE"})
+    """Tell the registry to refuse, from whomever, a version that not all others can read.
+
+    A conflict here means that another process said the same a moment ago.
+    """
+    _answer(client, "PUT", f"config/{subject}", {"compatibility": "FULL_TRANSITIVE"}, harmless=(_CONFLICT,))
 
 
 def _register(client: httpx.Client, contract: Contract) -> int:
@@ -121,11 +136,19 @@ def _register(client: httpx.Client, contract: Contract) -> int:
     return schema_id
 
 
-def _answer(client: httpx.Client, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+def _answer(
+    client: httpx.Client,
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None = None,
+    harmless: Collection[int] = (),
+) -> Any:
     answer = client.request(method, path, json=body, headers={"content-type": _MEDIA_TYPE} if body else None)
     host = client.base_url.host
     if answer.status_code >= 500 or answer.status_code == 429:
         raise TransientError(f"the schema registry {host} answered {answer.status_code} to {method} {path}")
+    if answer.status_code in harmless:
+        return None
     if answer.status_code == _CONFLICT:
         raise RegistryError(
             f"The schema registry {host} refuses {path.split('/')[1]}: it holds a version that does not fit ours. "

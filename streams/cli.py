@@ -419,7 +419,7 @@ def _settings() -> Settings:
 
 def _logging(settings: Settings) -> Settings:
     """The same settings; from now on this process logs as they say. A command for a person prints instead."""
-    from connectors.quickbooks.webhook import configure_log
+    from connectors.logs import configure_log
 
     configure_log(settings.log_level)
     return settings

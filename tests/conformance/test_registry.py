@@ -6,6 +6,7 @@ The real one is a long proof: `make prove ARGS="-k registry"`.
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -19,7 +20,7 @@ from fastavro.schema import to_parsing_canonical_form
 
 from connectors.config import Settings
 from connectors.registry import RegistryError, agree, contracts_by_id, schema_ids
-from schemas.codec import file_ids, released
+from schemas.codec import SchemaIds, file_ids, released
 from schemas.errors import TransientError
 from tests.apicurio import registry as apicurio
 from tests.golden import EXAMPLES, plain
@@ -44,6 +45,8 @@ class StandIn:
         match method, path.split("?")[0].strip("/").split("/"):
             case "GET", ["subjects"]:
                 return 200, sorted(self.subjects)
+            case "PUT", ["config", subject] if subject in self.compatibility and subject not in self.subjects:
+                return 409, {"error_code": 409, "message": "A rule named 'COMPATIBILITY' already exists."}
             case "PUT", ["config", subject]:
                 self.compatibility[subject] = body["compatibility"]
                 return 200, body
@@ -120,6 +123,18 @@ def example(subject: str) -> bytes:
 
 
 # --- over the stand-in and the real registry ---------------------------------------------------------------------
+
+
+def test_processes_that_start_at_once_beside_an_empty_registry_get_the_same_ids(
+    registry: str, database_url: str
+) -> None:
+    """The first test of this file, so that the registry is still empty."""
+    message = file_ids().decode(example(INVOICE_ISSUED))
+    with ThreadPoolExecutor(4) as processes:
+        checked = [processes.submit(schema_ids, settings(registry, database_url)) for _ in range(3)]
+        unchecked = processes.submit(contracts_by_id, settings(registry))  # an ingress asks no database
+        written = {each.result().encode(message) for each in checked}
+    assert written == {SchemaIds(unchecked.result()).encode(message)}
 
 
 def test_every_contract_is_registered_under_its_full_name(registry: str) -> None:
