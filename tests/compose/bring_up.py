@@ -26,8 +26,8 @@ from tests.compose.engine import NoEngine, engine
 from tests.compose.stand_ins import CannotBuild, exists, stand_in
 
 ROOT = Path(__file__).parents[2]
-ACCEPTANCE = ROOT / "tests" / "acceptance" / "test_one_webhook.py"
-SMOKE = Path(__file__).parent / "smoke.py"
+TESTS = [str(Path(__file__).parent / name) for name in ("smoke.py", "acceptance.py")]
+OURS = ("setup", "ingress", "enrich", "ledger", "project", "repair", "simulator")
 HEALTHY_S_MAX = 240
 PORTS = ("KAFKA_PORT", "POSTGRES_PORT", "REGISTRY_PORT", "INGRESS_PORT", "SIMULATOR_PORT")
 
@@ -127,7 +127,9 @@ def _values() -> dict[str, str]:
         "POSTGRES_PASSWORD": secrets.token_hex(12),
         "WEBHOOK_VERIFIER_TOKENS": secrets.token_hex(16),
         "QUICKBOOKS_CLIENT_SECRET": secrets.token_hex(16),
+        "QUICKBOOKS_CLIENT_ID": "composed",
         "SIMULATOR_HISTORY": "small",
+        "SIMULATOR_COMPANIES": "2",
         "BUILD": f"test-{secrets.token_hex(4)}",
         **{name: str(port) for name, port in zip(PORTS, _free_ports(len(PORTS)), strict=True)},
     }
@@ -144,14 +146,17 @@ def _addresses(values: Environment) -> dict[str, str]:
         "SYSTEM_SIMULATOR_URL": f"http://127.0.0.1:{values['SIMULATOR_PORT']}",
         "SYSTEM_MASTER_KEYS": values["MASTER_KEYS"],
         "SYSTEM_WEBHOOK_VERIFIER_TOKENS": values["WEBHOOK_VERIFIER_TOKENS"],
+        "SYSTEM_QUICKBOOKS_CLIENT_ID": values["QUICKBOOKS_CLIENT_ID"],
         "SYSTEM_QUICKBOOKS_CLIENT_SECRET": values["QUICKBOOKS_CLIENT_SECRET"],
         "SYSTEM_TOPIC_PARTITIONS": "4",
     }
 
 
 def _test(system: Environment) -> int:
-    files = [str(path) for path in (SMOKE, ACCEPTANCE) if path.exists()]
-    return subprocess.run([sys.executable, "-m", "pytest", *files], cwd=ROOT, env=dict(system)).returncode
+    code = subprocess.run([sys.executable, "-m", "pytest", *TESTS], cwd=ROOT, env=dict(system)).returncode
+    if code != 0:
+        _say(_run(_compose_command(["logs", "--no-color", "--tail", "25", *OURS]), system).stdout)
+    return code
 
 
 def _free_ports(count: int) -> list[int]:
