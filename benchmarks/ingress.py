@@ -34,7 +34,8 @@ from connectors.cluster import create_topics
 from connectors.config import Settings
 from connectors.http_server import serve
 from connectors.local import Broker
-from connectors.quickbooks.webhook import PATH, configure_log, create_app
+from connectors.logs import configure_log
+from connectors.quickbooks.webhook import PATH, create_app
 from schemas.topics import topics
 
 NOTHING = "/nothing"

@@ -97,6 +97,8 @@ def worker(
     ready_file: ReadyFile = None,
 ) -> None:
     """Read, book and show what changed: a worker with all roles, or some of them."""
+    import uvloop
+
     from streams.topology import ROLES, run_worker
 
     chosen = [each.value for each in role or [Role.ALL]]
@@ -106,7 +108,8 @@ def worker(
             ready_file.touch()
 
     settings = _logging(_settings())
-    asyncio.run(run_worker(settings, ROLES if Role.ALL.value in chosen else chosen, ready=ready))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_worker(settings, ROLES if Role.ALL.value in chosen else chosen, ready=ready))
 
 
 @app.command(rich_help_panel="Run")

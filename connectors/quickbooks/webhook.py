@@ -17,7 +17,6 @@ import hmac
 import logging
 import math
 import os
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -37,6 +36,7 @@ from starlette.types import Receive, Scope, Send
 from connectors.config import Settings, SettingsError
 from connectors.http_server import serve
 from connectors.kafka import Publisher
+from connectors.logs import configure_log
 from connectors.registry import contracts_by_id
 from schemas.changes import Envelope, Parked
 from schemas.codec import Recorded, SchemaIds, file_ids
@@ -474,28 +474,6 @@ def main(settings: Settings) -> None:
     if settings.metrics_port:
         start_http_server(settings.metrics_port, addr=settings.ingress_host)
     serve(app, settings.ingress_host, settings.ingress_port)
-
-
-def configure_log(level: str) -> None:
-    """One JSON object a line on standard error; what libraries say in the same form."""
-    number = logging.getLevelNamesMapping()[level]
-    shared: list[Any] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer()],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    formatter = structlog.stdlib.ProcessorFormatter(
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
-        foreign_pre_chain=shared,
-    )
-    out = logging.StreamHandler(sys.stderr)
-    out.setFormatter(formatter)
-    logging.basicConfig(level=max(number, logging.WARNING), handlers=[out], force=True)
 
 
 def _joined(fields: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
