@@ -408,12 +408,19 @@ def plan(wanted: Iterable[Wanted], known: Known) -> Plan:
 
 def is_shown(wanted: Wanted, shown: Shown | None) -> bool:
     """A published read was answered after every ask, and is not too old to show what was asked for."""
-    if shown is None or shown.read_at < wanted.newest_at:
+    if shown is None or any(shown.read_at < _over_by(cause.caused_at) for cause in wanted.causes):
         return False
     must_show = wanted.must_show
     if must_show is None or shown.revised_at is None or shown.read_at >= must_show + SETTLED:
         return True
     return shown.revised_at >= must_show - STALE
+
+
+def _over_by(stated: datetime) -> datetime:
+    """When what happened at this time is over: Intuit states times in whole seconds, milliseconds or nanoseconds."""
+    if stated.microsecond % 1000:
+        return stated
+    return stated + (timedelta(milliseconds=1) if stated.microsecond else timedelta(seconds=1))
 
 
 def is_swept(wanted: Wanted, swept_until: datetime | None) -> bool:

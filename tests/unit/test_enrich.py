@@ -76,6 +76,22 @@ def test_a_record_is_read_again_unless_a_published_read_shows_the_change(shown: 
     assert is_shown(wanted(ask(10)), shown) is expected
 
 
+@pytest.mark.parametrize(
+    ("stated", "read_at", "expected"),
+    [
+        (10, 10.4, False),  # whole seconds: it may have happened at 10.9
+        (10, 11, True),
+        (10.383, 10.383, False),  # both are cut to milliseconds
+        (10.383, 10.384, True),
+        (10.383517, 10.384, True),
+    ],
+)
+def test_a_read_within_the_stated_time_of_a_change_may_not_show_it(
+    stated: float, read_at: float, expected: bool
+) -> None:
+    assert is_shown(wanted(ask(stated), ask(stated, cause="other")), Shown(after(read_at), after(10))) is expected
+
+
 def test_a_sweep_that_ended_well_after_a_change_has_read_it_but_no_delete_and_no_request() -> None:
     late = after(0) + SETTLED
     assert is_swept(wanted(ask(0)), late)
