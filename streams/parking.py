@@ -7,7 +7,7 @@ Source: design section 2, "Parking".
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
@@ -20,10 +20,11 @@ from schemas import changes
 from schemas.codec import Recorded
 from schemas.errors import UnprocessableError
 from schemas.topics import Topics
-from schemas.wire import Outgoing, Unworkable
+from schemas.wire import Incoming, Outcome, Outgoing, Unworkable
 from streams.event_log import Publishes
 
 PARKED_MAX = 50
+INGRESS = "ingress"  # the step of what the ingress parked
 WITHIN_S = 60.0
 AT_ONCE = 500
 VALUE_BYTES_MAX = 1024 * 1024  # of a larger record the topic gets no value; the row has it whole
@@ -225,6 +226,46 @@ class Parking:
             value=value if value is not None and len(value) <= VALUE_BYTES_MAX else b"",
         )
         return Outgoing(topic=self._topic, key=key, value=self._ids.encode(Recorded(envelope, body)))
+
+
+class ParkedFeed:
+    """A step that keeps as rows what the ingress parked: it has no way to the database, only to the topic."""
+
+    def __init__(self, connections: AsyncConnectionPool[Connection], topics: Topics) -> None:
+        self._connections, self._ids = connections, topics.ids
+
+    async def do(self, batch: Sequence[Incoming]) -> Outcome:
+        """Safe twice: the same bytes have the same place."""
+        rows, unworkable = [], []
+        for record in batch:
+            try:
+                message = self._ids.decode(record.value)
+            except UnprocessableError as error:
+                unworkable.append(Unworkable(record=record, error=error))
+                continue
+            if isinstance(message.body, changes.Parked) and message.body.step == INGRESS:
+                rows.append(_row_of_feed(record, message.body))
+        if rows:
+            async with transaction(self._connections) as connection, connection.cursor() as cursor:
+                await cursor.executemany(_SQL["park_published"], rows)
+        return Outcome(unworkable=unworkable)
+
+    async def assigned(self, partitions: Collection[tuple[str, int]]) -> None:
+        """Nothing is remembered between batches."""
+
+
+def _row_of_feed(record: Incoming, body: changes.Parked) -> dict[str, Any]:
+    return {
+        "step": body.step,
+        "topic": body.topic,
+        "partition": body.partition,
+        "offset": body.offset,
+        "key": record.key,
+        "value": body.value,
+        "reason": body.reason,
+        "error_type": body.error_type,
+        "build": body.build,
+    }
 
 
 def _listed(row: tuple[Any, ...]) -> Listed:

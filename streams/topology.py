@@ -38,13 +38,13 @@ from schemas.topics import Topics, topics
 from streams.bookkeeping import Bookkeeper
 from streams.delivery import Delivery, Step
 from streams.enrich import Enrich
-from streams.parking import Parking
+from streams.parking import ParkedFeed, Parking
 from streams.projections import projections
 from streams.projector import Projector
 from streams.repair import Repair, run_repair
 
 ROLES = ("enrich", "ledger", "project", "repair")
-ENRICH, LEDGER = "enrich-v1", "ledger-v1"
+ENRICH, LEDGER, PARKED = "enrich-v1", "ledger-v1", "parked-v1"
 log = structlog.get_logger()
 
 
@@ -101,6 +101,7 @@ def groups(settings: Settings) -> dict[str, list[str]]:
     named = topics_of(settings)
     read: dict[str, list[str]] = {
         ENRICH: [named.notifications.name, named.read_requests.name],
+        PARKED: [named.parked.name],
         _derived(LEDGER, settings): [named.changes.name],
     }
     for projection in projections(_never_opened):
@@ -118,7 +119,7 @@ def steps(system: System, roles: Collection[str]) -> list[Step]:
     """The steps of these roles."""
     found: list[Step] = []
     if "enrich" in roles:
-        found.append(_enrich(system))
+        found += [_enrich(system), _parked_feed(system)]
     if "ledger" in roles:
         found.append(_ledger(system))
     if "project" in roles:
@@ -130,6 +131,11 @@ def _enrich(system: System) -> Step:
     work = Enrich(system.quickbooks, system.control, system.sealer, system.topics)
     reads = (system.topics.notifications, system.topics.read_requests)
     return Step(name=system.settings.topic_prefix + ENRICH, reads=reads, work=work, batch_wait_s=0.1)
+
+
+def _parked_feed(system: System) -> Step:
+    work = ParkedFeed(system.connections, system.topics)
+    return Step(name=system.settings.topic_prefix + PARKED, reads=(system.topics.parked,), work=work)
 
 
 def _ledger(system: System) -> Step:

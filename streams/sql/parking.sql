@@ -7,6 +7,11 @@ VALUES (%(step)s, %(topic)s, %(partition)s, %(offset)s, %(key)s, %(value)s, %(he
         %(reason)s, %(error_type)s, %(build)s)
 ON CONFLICT DO NOTHING
 
+-- name: park_published
+INSERT INTO control.parked (step, topic, "partition", "offset", key, value, reason, error_type, build, published)
+VALUES (%(step)s, %(topic)s, %(partition)s, %(offset)s, %(key)s, %(value)s, %(reason)s, %(error_type)s, %(build)s, true)
+ON CONFLICT DO NOTHING
+
 -- name: parked_lately
 SELECT count(*) FROM control.parked
 WHERE step = %(step)s AND resolution IS NULL AND parked_at > now() - make_interval(secs => %(within_s)s)

@@ -88,3 +88,9 @@ def test_a_burst_of_changes_in_both_formats_ends_in_quickbooks_own_figures(syste
         assert system.differences(company_id) == []
     system.assert_versions_are_whole()
     assert system.rows("SELECT reason FROM control.parked WHERE resolution IS NULL") == []
+
+
+def test_a_signed_body_that_nobody_can_read_is_accepted_and_waits_for_a_person(system: Running) -> None:
+    assert [system.deliver(b'[{"not": "an event"') for _ in range(2)] == [200, 200]
+    parked = "SELECT value FROM control.parked WHERE step = 'ingress' AND resolution IS NULL"
+    assert system.wait_for(lambda: system.rows(parked)) == [(b'[{"not": "an event"',)]
