@@ -62,12 +62,12 @@ class Settings(BaseModel):
     quickbooks_timeout_s: float = Field(20.0, gt=0, description="for one answer of QuickBooks")
     quickbooks_calls_per_month_max: int = Field(500_000, ge=1, description="metered calls of all companies together")
     webhook_verifier_tokens: Words = Field((), description="of the Intuit app; several during a rotation")
-    ingress_host: str = "127.0.0.1"
-    ingress_port: int = Field(8080, ge=0, le=65535)
-    web_host: str = "127.0.0.1"
-    web_port: int = Field(8081, ge=0, le=65535)
-    metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus metrics of a worker; 0: none")
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    ingress_host: str = Field("127.0.0.1", description="where the ingress listens")
+    ingress_port: int = Field(8080, ge=0, le=65535, description="0: any free port")
+    web_host: str = Field("127.0.0.1", description="where the pages listen; an address of this machine only")
+    web_port: int = Field(8081, ge=0, le=65535, description="0: any free port")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus metrics of a worker or the ingress; 0: none")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR")
     build: str = Field("dev", description="what runs here: stands in parked records and logs")
 
     @classmethod

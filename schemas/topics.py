@@ -63,17 +63,17 @@ def topics(partitions: int, *, prefix: str = "", generation: int = 1, ids: Schem
         notifications=topic(
             "quickbooks-notifications", company, "one change event, exactly Intuit's bytes", "ingress", "enrich"
         ),
-        read_requests=topic("read-requests", company, "Avro: ReadRequest", "ledger, CLI", "enrich"),
-        changes=topic(
-            "company-changes", company, "Avro: any of schemas.changes", "enrich, repair, web, IntoAEC", "ledger"
-        ),
+        read_requests=topic("read-requests", company, "Avro: ReadRequest", "ledger", "enrich"),
+        changes=topic("company-changes", company, "Avro: any of schemas.changes", "enrich, repair, web, CLI", "ledger"),
         accounting_events=topic(
             f"accounting-events-g{generation}", project, "Avro: any of schemas.accounting", "ledger", "projectors"
         ),
         company_events=topic(
             f"company-events-g{generation}", company, "Avro: any of schemas.company", "ledger", "projectors"
         ),
-        sync_events=topic("sync-events", company, "Avro: ConnectionChanged, GapClosed", "repair", "IntoAEC", days=90),
+        sync_events=topic(
+            "sync-events", company, "Avro: ConnectionChanged, GapClosed", "enrich, repair, web", "IntoAEC", days=90
+        ),
         parked=topic("parked", "key of the parked record", "Avro: Parked", "every step", "operators"),
         ids=ids or file_ids(),
     )
