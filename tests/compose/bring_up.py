@@ -28,7 +28,7 @@ from tests.compose.stand_ins import CannotBuild, exists, stand_in
 ROOT = Path(__file__).parents[2]
 TESTS = [str(Path(__file__).parent / name) for name in ("smoke.py", "acceptance.py")]
 OURS = ("setup", "ingress", "enrich", "ledger", "project", "repair", "simulator")
-HEALTHY_S_MAX = 240
+UP = ["up", "--detach", "--wait", "--wait-timeout", "240"]
 PORTS = ("KAFKA_PORT", "POSTGRES_PORT", "REGISTRY_PORT", "INGRESS_PORT", "SIMULATOR_PORT")
 
 Environment = Mapping[str, str]
@@ -50,9 +50,10 @@ def main() -> None:
             docker = stack.enter_context(engine(folder.resolve()))
             _images(docker, options.stand_ins)
             system = stack.enter_context(_system(docker))
-            sys.exit(_test(system))
+            failed = _test(system) or _test_again(system)
     except (NoEngine, CannotBuild, Failed) as problem:
         sys.exit(f"test-compose: {problem}")
+    sys.exit(failed)
 
 
 def _images(docker: Environment, only_stand_ins: bool) -> None:
@@ -78,11 +79,8 @@ def _system(docker: Environment) -> Iterator[Environment]:
         with _told("the image of our own"):
             _build(environment)
         with _told("all services healthy"):
-            _compose(["up", "--detach", "--wait", "--wait-timeout", str(HEALTHY_S_MAX)], environment)
+            _compose(UP, environment)
         yield {**environment, **_addresses(values)}
-        with _told("stop in order"):
-            _compose(["stop"], environment)
-        _refuse_bad_ends(environment)
     finally:
         _run(_compose_command(["down", "--volumes", "--timeout", "5", "--remove-orphans"]), environment)
         _run(["docker", "image", "rm", f"intoaec-quickbooks:{values['BUILD']}"], environment)
@@ -153,10 +151,25 @@ def _addresses(values: Environment) -> dict[str, str]:
 
 
 def _test(system: Environment) -> int:
-    code = subprocess.run([sys.executable, "-m", "pytest", *TESTS], cwd=ROOT, env=dict(system)).returncode
+    """The exit code of the tests; what the containers said last where they fail."""
+    code = _pytest(TESTS, system)
     if code != 0:
         _say(_run(_compose_command(["logs", "--no-color", "--tail", "25", *OURS]), system).stdout)
     return code
+
+
+def _test_again(system: Environment) -> int:
+    """Stop everything in order, start it again, and see that what was kept is used."""
+    with _told("stop in order"):
+        _compose(["stop"], system)
+    _refuse_bad_ends(system)
+    with _told("all services healthy again, with what was kept"):
+        _compose(UP, system)
+    return _pytest([*TESTS[:1], "-k", "signed_delivery or registry"], system)
+
+
+def _pytest(arguments: list[str], system: Environment) -> int:
+    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, env=dict(system)).returncode
 
 
 def _free_ports(count: int) -> list[int]:
