@@ -74,6 +74,8 @@ def topics(partitions: int, *, prefix: str = "", generation: int = 1, ids: Schem
         sync_events=topic(
             "sync-events", company, "Avro: ConnectionChanged, GapClosed", "enrich, repair, web", "IntoAEC", days=90
         ),
-        parked=topic("parked", "key of the parked record", "Avro: Parked", "every step", "operators"),
+        parked=topic(
+            "parked", "key of the parked record", "Avro: Parked", "ingress, every step", "enrich", "operators"
+        ),
         ids=ids or file_ids(),
     )

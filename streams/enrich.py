@@ -169,10 +169,7 @@ class Enrich:
             async with gate:
                 await self._reader.read(wanted, found, deadline)
 
-        ended = await asyncio.gather(*map(read, planned.values()), return_exceptions=True)
-        for error in ended:
-            if isinstance(error, BaseException):
-                raise error
+        await _all(map(read, planned.values()))
         return found
 
     async def _note_unread(self, planned: Plan, found: Found) -> None:
@@ -408,7 +405,7 @@ def plan(wanted: Iterable[Wanted], known: Known) -> Plan:
 
 def is_shown(wanted: Wanted, shown: Shown | None) -> bool:
     """A published read was answered after every ask, and is not too old to show what was asked for."""
-    if shown is None or any(shown.read_at < _over_by(cause.caused_at) for cause in wanted.causes):
+    if shown is None or any(shown.read_at < _over_by(cause.caused_at or wanted.newest_at) for cause in wanted.causes):
         return False
     must_show = wanted.must_show
     if must_show is None or shown.revised_at is None or shown.read_at >= must_show + SETTLED:

@@ -186,6 +186,12 @@ def test_every_test_module_says_what_it_shows() -> None:
     assert [name_of(path) for path in mute] == []
 
 
+def test_no_two_test_modules_have_one_name() -> None:
+    """pytest would collect neither: the folders of tests are no packages."""
+    names = [path.name for path in modules("tests") if path.name.startswith("test_")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_modules_keep_to_their_budget() -> None:
     lengths = {name_of(path): len(path.read_text().splitlines()) for path in modules(*OURS, "benchmarks")}
     assert {name for name, count in lengths.items() if count > MODULE_LINES_MAX} == set(LONG_MODULES)
