@@ -10,7 +10,7 @@ A consumer that adds up these events by the posting table keeps correct balances
     PaymentApplied / Unapplied                   - / +                       - / +
     PaymentAppliedToOther / UnappliedFromOther                               - / +
     CreditApplied / CreditUnapplied              - / +         - / +
-    CreditAppliedToOther / UnappliedFromOther                  - / +
+    CreditAppliedToOther / UnappliedFromOther                  - / +         + / -
     CreditTransferredIn / InReversed                           + / -
     CreditTransferredOut / OutReversed                         - / +
 
@@ -371,7 +371,10 @@ class CreditUnapplied(CreditApplication):
 
 
 class CreditAppliedToOther(OtherCreditApplication):
-    """Part of a credit memo was used for something that is not kept here."""
+    """Part of a credit memo was used for something that is not kept here.
+
+    It becomes money of the payment that says so; `PaymentAppliedToOther` then says what that money paid.
+    """
 
 
 class CreditUnappliedFromOther(OtherCreditApplication):

@@ -51,12 +51,16 @@ def want_payment(books: Books, document: Document, payment: Payment) -> Booking:
     invoices = [_target(books, line, payment) for line in _lines(payment, INVOICE)]
     memos = [_target(books, line, payment) for line in _lines(payment, CREDIT_MEMO)]
     blocked = next((memo for memo in memos if memo.project_id is None), None)
+    credits, uses = (_total([target.line.amount for target in targets], payment) for targets in (memos, invoices))
+    spare = max(credits - uses, zero(credits.currency))  # credit that becomes money of this payment
+    if blocked is not None and spare:
+        return _all_waits(document, payment, own, blocked.cause or WaitCause.CREDIT_MEMO_WAITS)
     entry = _Entry(document, payment, own)
     if blocked is not None:
         entry.wait_for_lines(invoices, blocked.cause)
     else:
         entry.divide(invoices, memos)
-    entry.settle_rest(signed)
+    entry.settle_rest(signed, spare)
     return entry.booking()
 
 
@@ -107,15 +111,15 @@ class _Entry:
             self._link(key, part.amount, _later(part.memo.head.issued_on, part.invoice.head))
 
     def _credit_to_other(self, memo: _Target, amount: Money) -> None:
-        """Credit that no invoice of this payment takes pays something that is not kept here."""
+        """Credit that no invoice of this payment takes becomes its money: it pays what is not kept here."""
         if memo.counts and memo.head is not None:
             key = LinkKey("credit_other", memo.project_id or "", "", "", memo.line.record_id, memo.project_id or "")
             self._link(key, amount, _later(self._payment.received_on, memo.head))
 
-    def settle_rest(self, signed: list[tuple[PaymentLine, Money]]) -> None:
+    def settle_rest(self, signed: list[tuple[PaymentLine, Money]], spare: Money) -> None:
         """What is unapplied, and lines to what is not kept here, follow the payment's own project."""
         payment, project_id = self._payment, self._own.project_id
-        rest = payment.unapplied + _total([amount for _, amount in signed], payment)
+        rest = payment.unapplied + _total([amount for _, amount in signed], payment) - spare
         if project_id is None or self._own.reason is None:
             cause = self._own.cause or WaitCause.CUSTOMER_NOT_SYNCED
             if payment.unapplied:

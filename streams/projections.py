@@ -183,7 +183,7 @@ def _of_link(body: LinkEvent) -> Posting:
         case CreditApplication():
             return Posting(currency, body.applied_on, open_invoices=-amount, unused_credit=-amount)
         case OtherCreditApplication():
-            return Posting(currency, body.applied_on, unused_credit=-amount, credit_to_other=amount)
+            return Posting(currency, body.applied_on, unused_credit=-amount, unapplied=amount, credit_to_other=amount)
         case CreditTransfer() if _comes_in(body):
             return Posting(currency, body.transferred_on, unused_credit=amount, credit_in=amount)
         case CreditTransfer():
@@ -394,7 +394,7 @@ def payment_changes(event: Recorded[accounting.Envelope, AccountingEvent]) -> Ch
             return (_allocated(envelope, pair, body),)
         case OtherCreditApplication():
             pair = Pair(DocumentKind.CREDIT_MEMO.value, body.credit_memo_id, "Other", "")
-            return (_allocated(envelope, pair, body),)
+            return _payment_used(envelope, body), _allocated(envelope, pair, body)
         case DocumentAdded() | DocumentRevised() | DocumentRemoved() | DocumentMovedIn() | DocumentMovedOut():
             return ()
         case CustomerMapped() | CustomerReleased() | CustomersMerged():
@@ -441,12 +441,14 @@ def _say_share(
     )
 
 
-def _payment_used(envelope: accounting.Envelope, body: Application | OtherApplication) -> Change[PaymentRow]:
+def _payment_used(
+    envelope: accounting.Envelope, body: Application | OtherApplication | OtherCreditApplication
+) -> Change[PaymentRow]:
     return Change(PAYMENTS, (envelope.project_id, envelope.record_id), partial(_use_payment, envelope, body))
 
 
 def _use_payment(
-    envelope: accounting.Envelope, body: Application | OtherApplication, row: PaymentRow | None
+    envelope: accounting.Envelope, body: Application | OtherApplication | OtherCreditApplication, row: PaymentRow | None
 ) -> PaymentRow:
     currency, chain, version = body.applied.currency, envelope.correlation_id, envelope.version
     if row is None:
@@ -456,7 +458,7 @@ def _use_payment(
         raise UnprocessableError(f"Payment {row.payment_id} is in {row.currency}, what it settles in {currency}")
     if isinstance(body, Application):
         return row._replace(applied=row.applied + _signed(body), correlation_id=chain, version=version)
-    to_other = row.applied_to_other + _signed(body)
+    to_other = row.applied_to_other + (_signed(body) if isinstance(body, OtherApplication) else -_signed(body))
     return row._replace(applied_to_other=to_other, correlation_id=chain, version=version)
 
 

@@ -55,6 +55,7 @@ class Balance:
                 self.C -= sign * body.applied.amount
             case facts.OtherCreditApplication():
                 self.C -= sign * body.applied.amount
+                self.U += sign * body.applied.amount
             case facts.CreditTransfer() if "In" in name.replace("Invoice", ""):
                 self.C += sign * body.transferred.amount
                 self.credit_in += sign * body.transferred.amount

@@ -276,3 +276,11 @@ def test_a_journal_on_the_source_side_is_recognised_by_the_equation() -> None:
     world.payment("21", "500", "1", ("Invoice", "11", "700"), ("JournalEntry", "90", "200"), unapplied="0")
     assert world.balances()["P1"].N == 0 - 0
     assert (world.balances()["P1"].O, world.balances()["P1"].cash, world.balances()["P1"].other) == (0, 500, -200)
+
+
+def test_a_credit_paid_out_by_cheque_is_no_cash_and_leaves_nothing_open() -> None:
+    world = World.with_projects("P1")
+    world.memo("5", "100")
+    world.payment("21", "0", "1", ("CreditMemo", "5", "100"), ("Check", "77", "100"), unapplied="0")
+    assert figures(world.balances()["P1"]) == {"credited": 100, "other": 100}
+    assert world.balances()["P1"].N == 0

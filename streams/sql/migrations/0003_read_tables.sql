@@ -183,7 +183,7 @@ COMMENT ON COLUMN read_payments_v1.currency IS 'ISO 4217, of all amounts in this
 COMMENT ON COLUMN read_payments_v1.received IS 'This project''s share of the cash; of a payment that does not count: what it was last';
 COMMENT ON COLUMN read_payments_v1.exchange_rate IS 'Home units for one unit of the currency; NULL: home currency';
 COMMENT ON COLUMN read_payments_v1.applied IS 'What invoices of this project took of it';
-COMMENT ON COLUMN read_payments_v1.applied_to_other IS 'What went to things not kept here; negative: such a thing added to it';
+COMMENT ON COLUMN read_payments_v1.applied_to_other IS 'What went to things not kept here; negative: such a thing, or a credit memo, added to it';
 COMMENT ON COLUMN read_payments_v1.reason IS 'Why this share is in this project: the rule that chose';
 COMMENT ON COLUMN read_payments_v1.other_project_id IS 'Where the share came from or, when moved, went to; NULL: nowhere';
 COMMENT ON COLUMN read_payments_v1.revised_at IS 'MetaData.LastUpdatedTime of the revision shown (UTC)';
