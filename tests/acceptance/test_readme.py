@@ -14,12 +14,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import click
 import pytest
 import typer
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from rich.console import Console
+from typer import Exit
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from connectors.config import Settings
 from schemas.topics import topics
@@ -86,16 +88,17 @@ def unknown_targets(text: str) -> list[str]:
 def complaint(line: str) -> str | None:
     """Why a command line of ours cannot be typed; None: it can. Nothing is run."""
     command, words = typer.main.get_command(cli.app), shlex.split(line)[1:]
-    context = click.Context(command)
-    while isinstance(command, click.Group) and words:
-        found = command.get_command(context, words.pop(0))
+    while isinstance(command, TyperGroup) and words and not words[0].startswith("-"):
+        found = command.commands.get(words.pop(0))
         if found is None:
             return f"{line}: there is no such command"
-        command, context = found, click.Context(found, parent=context)
+        command = found
     try:
-        command.make_context(line, words, parent=context.parent)
-    except click.UsageError as error:
+        command.make_context(line, words)
+    except TyperException as error:
         return f"{line}: {error.format_message()}"
+    except Exit:
+        return None  # --help
     return None
 
 
@@ -111,7 +114,7 @@ def test_every_command_named_in_a_document_exists(document: Path) -> None:
     text = document.read_text()
     assert unknown_targets(text) == []
     named = [line for line in inline(text) if line.startswith("intoaec ")]
-    assert [said for line in named if (said := complaint(f"{line} --help")) and "no such" in said] == []
+    assert [said for line in named if (said := complaint(f"{line} --help"))] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -144,6 +147,26 @@ def test_what_the_seven_stops_tell_to_look_at_is_there() -> None:
 def test_every_variable_that_the_readme_names_is_a_setting() -> None:
     named = {name for word in inline(README.read_text()) for name in VARIABLE.findall(word)}
     assert named - {name.upper() for name in Settings.model_fields} - NO_SETTINGS == set()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("intoaec rebuild", "there is no such command"),
+        ("intoaec parked forget PLACE", "there is no such command"),
+        ("intoaec status --everything", "No such option"),
+        ("intoaec map CUSTOMER", "Missing argument"),
+        ("intoaec map CUSTOMER PROJECT --from yesterday", "does not match the format"),
+    ],
+)
+def test_command_that_cannot_be_typed_is_noticed(line: str, said: str) -> None:
+    assert said in (complaint(line) or "")
+    assert unknown_targets("Type `make fly`, then:\n\n```console\n$ make land\n```\n") == ["land", "fly"]
+
+
+def test_table_that_is_not_the_codes_is_noticed() -> None:
+    text = README.read_text().replace("| `BUILD` |", "| `BUILT` |")
+    assert text != with_tables(text)
 
 
 # --- tables ------------------------------------------------------------------------------------------------------
