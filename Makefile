@@ -43,6 +43,9 @@ test: setup ## The test suite with a real broker, database and simulator: at mos
 prove: setup ## The long proofs: three brokers, many kills, full counts (ARGS="-k name" runs one)
 	$(BIN)/python -m pytest -m prove $(ARGS)
 
+test-compose: setup ## Bring docker-compose.yml up for real and test it (needs a Docker engine, or root to start one)
+	$(BIN)/python -m tests.compose.bring_up $(ARGS)
+
 bench: setup ## The benchmarks: a table of ratios measured in one run
 	$(BIN)/python -m benchmarks $(ARGS)
 
