@@ -71,6 +71,11 @@ class Child:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def exit_code(self) -> int | None:
+        """Of a process that has ended; below zero: the signal that ended it."""
+        return None if self._process is None else self._process.poll()
+
+    @property
     def pid(self) -> int:
         if self._process is None:
             raise CannotStart(f"{self.name} was never started.")

@@ -9,15 +9,22 @@ import pytest
 from psycopg import conninfo, sql
 
 from streams.local_system import LocalSystem, new_environment
+from tests.acceptance.breaking import install_gates
 from tests.acceptance.running import Running
 from tests.conftest import RunningBroker
 
 Start = Callable[..., Running]
+PAIR = ("first", "second")
 
 
 @pytest.fixture(scope="session")
-def start(database: str, template_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Makes an installation of its own, with a database and topics of its own; not begun yet."""
+def start(
+    database: str, template_database: str, broker: RunningBroker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Start]:
+    """Makes an installation of its own, with a database and topics of its own; not begun yet.
+
+    All are stopped before the broker of the run, or their workers would wait for it.
+    """
     made: list[Running] = []
 
     def make(bootstrap: str) -> Running:
@@ -42,6 +49,15 @@ def system(start: Start, broker: RunningBroker) -> Running:
     """Two connected companies with a small history, customers synced; tests leave it whole."""
     running = start(broker.bootstrap)
     running.begin(companies=2)
+    return running
+
+
+@pytest.fixture(scope="session")
+def pair(start: Start, broker: RunningBroker) -> Running:
+    """One connected company and two workers, for tests that break them; each leaves them whole and running."""
+    running = start(broker.bootstrap)
+    install_gates(running)
+    running.begin(workers=PAIR)
     return running
 
 

@@ -7,6 +7,7 @@ import hmac
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import groupby
@@ -43,8 +44,8 @@ class Running:
         self.system.simulator(history=history, companies=companies)
         self.simulator("PUT", "/webhooks", {"aggregation_ms": 50, "retry_scale": 0.02})
         self.system.ingress()
-        for worker in workers:
-            self.system.worker(worker)
+        with ThreadPoolExecutor() as at_once:
+            list(at_once.map(self.system.worker, workers))
         for number, company_id in enumerate((FIRST, SECOND)[:companies]):
             asyncio.run(self.system.connect(f"organisation-{number}", company_id))
             self.connected.append(company_id)
@@ -66,6 +67,17 @@ class Running:
             wanted = {p["customer_id"]: p["project_id"] for p in reversed(catalogue)}
             asked = await requests.map(company_id, "tester", [Mapping(c, p) for c, p in wanted.items()])
             return await requests.answers(company_id, asked, within_s=60)
+
+    def ask_to_map(self, company_id: str, customer_id: str, project_id: str) -> str:
+        """Declare a project and ask to map a customer into it; returns the decision's id without its answer."""
+
+        async def ask() -> str:
+            async with opened(self.system.settings) as system:
+                requests = Requests(system.connections, system.publisher, system.topics)
+                await requests.declare(company_id, [(project_id, project_id)])
+                return (await requests.map(company_id, "tester", [Mapping(customer_id, project_id)]))[0]
+
+        return asyncio.run(ask())
 
     # --- QuickBooks' side ----------------------------------------------------------------------------------------
 
