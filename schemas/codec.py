@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
@@ -304,11 +305,16 @@ _READ: dict[Any, Builder] = {
 @cache
 def _plain(shape: type) -> Builder:
     """Instance -> dict of what Avro writes, without a look at the types for each message."""
-    steps = [(field.name, _plain_value(get_type_hints(shape)[field.name])) for field in fields(shape)]
+    names = tuple(field.name for field in fields(shape))
+    hints = get_type_hints(shape)
+    steps = [(name, step) for name in names if (step := _plain_value(hints[name])) is not None]
+    several: Builder = attrgetter(*names) if len(names) > 1 else lambda one: tuple(getattr(one, n) for n in names)
 
     def plain(instance: Any) -> dict[str, Any]:
-        values = ((name, getattr(instance, name), step) for name, step in steps)
-        return {name: value if step is None else step(value) for name, value, step in values}
+        values = dict(zip(names, several(instance), strict=True))
+        for name, step in steps:
+            values[name] = step(values[name])
+        return values
 
     return plain
 
