@@ -7,7 +7,7 @@ Source: docs/decisions/0003; the limits: RFC 8259 section 9 lets a parser set th
 
 import json
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from schemas.errors import UnprocessableError
@@ -16,6 +16,7 @@ DEPTH_MAX = 32
 NODES_MAX = 250_000
 STRING_MAX = 64 * 1024
 DIGITS_MAX = 40
+_TOO_LONG = f"a number is longer than {DIGITS_MAX} digits"
 
 
 def parse(text: bytes) -> Any:
@@ -45,15 +46,20 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _decimal(digits: str) -> Decimal:
-    value = Decimal(digits)
-    if len(digits) > DIGITS_MAX or abs(value.adjusted()) > DIGITS_MAX:
-        raise ValueError(f"a number is longer than {DIGITS_MAX} digits")
+    if len(digits) > DIGITS_MAX:
+        raise ValueError(_TOO_LONG)
+    try:
+        value = Decimal(digits)
+    except InvalidOperation as error:  # an exponent beyond what Decimal can hold
+        raise ValueError(_TOO_LONG) from error
+    if abs(value.adjusted()) > DIGITS_MAX:
+        raise ValueError(_TOO_LONG)
     return value
 
 
 def _integer(digits: str) -> int:
     if len(digits) > DIGITS_MAX:
-        raise ValueError(f"a number is longer than {DIGITS_MAX} digits")
+        raise ValueError(_TOO_LONG)
     return int(digits)
 
 
