@@ -25,12 +25,11 @@ import fastavro
 from schemas import accounting, changes, company
 from schemas.accounting import ExchangeRate
 from schemas.errors import UnprocessableError
-from schemas.money import DIGITS_MAX, SCALE, Money
+from schemas.money import DIGITS_MAX, RATE_SCALE, SCALE, Money
 
 AVRO = Path(__file__).parent / "avro"
 MAGIC = b"\x00"
 HEADER_BYTES = 5
-RATE_SCALE = 12
 
 EnvelopeT = TypeVar("EnvelopeT")
 BodyT = TypeVar("BodyT")

@@ -6,10 +6,13 @@ Source: ISO 4217 for minor units; docs/decisions/0005 (exact money).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Context, Decimal, Inexact, InvalidOperation
 
 SCALE = 6  # decimal places of an amount in Avro and SQL: enough for every currency and for QuickBooks' 10.5 digits
-DIGITS_MAX = 38
+RATE_SCALE = 12  # decimal places of an exchange rate
+DIGITS_MAX = 38  # of a stored number, sums included
+WHOLE_DIGITS_MAX = 16  # before the point, of one number that comes in: Decimal's 28 digits then hold any sum exactly
+_EXACT = Context(prec=WHOLE_DIGITS_MAX + RATE_SCALE, traps=[InvalidOperation, Inexact])
 _NO_MINOR_UNIT = frozenset(
     (
         "BIF",
@@ -43,24 +46,45 @@ def minor_units(currency: str) -> int:
 
 def parse_amount(text: str | int | Decimal) -> Decimal:
     """An exact amount; raises ValueError for what is not finite or has more digits than we keep."""
+    return _parse(text, SCALE, "amount")
+
+
+def parse_rate(text: str | int | Decimal) -> Decimal:
+    """An exact exchange rate; raises ValueError for what is not finite or has more digits than we keep."""
+    return _parse(text, RATE_SCALE, "exchange rate")
+
+
+def _parse(text: str | int | Decimal, scale: int, kind: str) -> Decimal:
     try:
-        amount = Decimal(text)
+        number = Decimal(text)
     except InvalidOperation as error:
-        raise ValueError(f"{text!r} is not an amount") from error
-    if not amount.is_finite():
-        raise ValueError(f"{text!r} is not a finite amount")
-    exponent = amount.as_tuple().exponent
-    if isinstance(exponent, int) and (exponent < -SCALE or amount.adjusted() > DIGITS_MAX - SCALE - 2):
-        amount = _without_trailing_zeros(amount, text)
-    return amount
+        raise ValueError(f"{_short(text)} is not an {kind}") from error
+    if not number.is_finite():
+        raise ValueError(f"{_short(text)} is not a finite {kind}")
+    exponent = number.as_tuple().exponent
+    if isinstance(exponent, int) and (exponent < -scale or number.adjusted() >= WHOLE_DIGITS_MAX):
+        return _without_trailing_zeros(number, scale, kind)
+    return number
 
 
-def _without_trailing_zeros(amount: Decimal, text: object) -> Decimal:
-    shorter = amount.normalize()
-    exponent = shorter.as_tuple().exponent
-    if isinstance(exponent, int) and (exponent < -SCALE or shorter.adjusted() > DIGITS_MAX - SCALE - 2):
-        raise ValueError(f"{text!r} has more digits than an amount may have")
+def _without_trailing_zeros(number: Decimal, scale: int, kind: str) -> Decimal:
+    """The same number in few digits, never a rounded one: only zeros may go."""
+    try:
+        shorter = _EXACT.quantize(number, Decimal(1).scaleb(-scale)).normalize(_EXACT)
+    except (InvalidOperation, Inexact) as error:
+        raise ValueError(_too_long(number, scale, kind)) from error
+    if shorter.adjusted() >= WHOLE_DIGITS_MAX:
+        raise ValueError(_too_long(number, scale, kind))
     return shorter
+
+
+def _too_long(number: Decimal, scale: int, kind: str) -> str:
+    kept = f"at most {WHOLE_DIGITS_MAX} digits before the point and {scale} after it are kept"
+    return f"{_short(number)} has more digits than an {kind} may have: {kept}"
+
+
+def _short(text: object) -> str:
+    return f"{str(text)[:40]!r}"
 
 
 @dataclass(frozen=True, slots=True)
