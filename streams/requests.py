@@ -2,6 +2,7 @@
 
 Writes: company-changes, and control.project_owners (a project belongs to one company: it is claimed before it is
 declared). Reads: ledger.requests, ledger.customers. Safe twice: a decision id is answered once.
+Guarantees: a text that the ledger or Postgres could not keep raises RequestProblem before anything is written.
 Source: design section 2, "Requests of people are requests".
 """
 
@@ -22,6 +23,7 @@ from schemas.wire import Outgoing
 from streams.event_log import Publishes
 
 ANSWER_POLL_S = 0.05
+TEXT_MAX = 200
 
 
 class RequestProblem(Exception):
@@ -63,6 +65,7 @@ class Requests:
 
     async def declare(self, company_id: str, projects: Sequence[tuple[str, str]]) -> None:
         """IntoAEC has these projects (id, name). Raises RequestProblem for one that is another company's."""
+        projects = [(_named(project_id, "project id"), _text(name, "project name")) for project_id, name in projects]
         ids = [project_id for project_id, _ in projects]
         async with transaction(self._connections) as connection:
             claim = (
@@ -79,6 +82,7 @@ class Requests:
 
     async def map(self, company_id: str, person: str, mappings: Sequence[Mapping]) -> list[str]:
         """Ask to map these customers; returns the decision ids. One request for each customer."""
+        person, mappings = _named(person, "person"), [_checked(mapping) for mapping in mappings]
         versions = await self._mapping_versions(company_id, [mapping.customer_id for mapping in mappings])
         requests = [
             changes.MapCustomer(
@@ -96,6 +100,7 @@ class Requests:
 
     async def release(self, company_id: str, person: str, customer_id: str) -> str:
         """Ask to take a customer's mapping back; returns the decision id."""
+        person, customer_id = _named(person, "person"), _named(customer_id, "customer id")
         request = changes.ReleaseCustomer(
             decision_id=str(uuid4()),
             person=person,
@@ -106,6 +111,7 @@ class Requests:
 
     async def exclude(self, company_id: str, person: str, customer_id: str, *, reference_only: bool = False) -> str:
         """Ask to leave a customer out, or to map it by reference only; returns the decision id."""
+        person, customer_id = _named(person, "person"), _named(customer_id, "customer id")
         request = changes.ExcludeCustomer(
             decision_id=str(uuid4()),
             person=person,
@@ -119,10 +125,10 @@ class Requests:
         """Ask to assign one document (type, id) to a project, or to none; returns the decision id."""
         request = changes.AssignDocument(
             decision_id=str(uuid4()),
-            person=person,
-            record_type=record[0],
-            record_id=record[1],
-            project_id=project_id,
+            person=_named(person, "person"),
+            record_type=_named(record[0], "record type"),
+            record_id=_named(record[1], "record id"),
+            project_id=None if project_id is None else _named(project_id, "project id"),
         )
         return (await self._ask(company_id, [request]))[0]
 
@@ -176,3 +182,30 @@ class Requests:
         )
         value = self._ids.encode(Recorded(envelope, body))
         return Outgoing(topic=self._topics.changes.name, key=company_id, value=value)
+
+
+def _checked(mapping: Mapping) -> Mapping:
+    return Mapping(
+        customer_id=_named(mapping.customer_id, "customer id"),
+        project_id=_named(mapping.project_id, "project id"),
+        reference_number=_text(mapping.reference_number, "reference number"),
+        from_on=mapping.from_on,
+    )
+
+
+def _named(text: str, field: str) -> str:
+    """The same text, trimmed, for what must not be empty."""
+    trimmed = _text(text, field)
+    if not trimmed:
+        raise RequestProblem(f"The {field} is empty.")
+    return trimmed
+
+
+def _text(text: str, field: str) -> str:
+    """The same text, trimmed. Raises RequestProblem for what Avro or Postgres cannot hold."""
+    trimmed = text.strip()
+    if len(trimmed) > TEXT_MAX:
+        raise RequestProblem(f"The {field} is longer than {TEXT_MAX} characters.")
+    if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in trimmed):
+        raise RequestProblem(f"The {field} holds a character that cannot be stored.")
+    return trimmed
