@@ -21,7 +21,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from connectors.config import SettingsError
 from connectors.postgres import Connection, queries, transaction
-from schemas.errors import UnprocessableError
+from schemas.errors import ForgottenError, UnprocessableError
 
 FRESH_S = 60.0
 FORMAT = b"\x01"  # AES-256-GCM: format byte, nonce, ciphertext with its tag
@@ -125,7 +125,7 @@ class Sealer:
     def _of(self, company_id: str) -> _Keys:
         keys = self._keys[company_id]  # a KeyError is a missing `load`: a bug
         if keys is None:
-            raise UnprocessableError(f"company {company_id} was forgotten: its key is destroyed")
+            raise ForgottenError(f"company {company_id} was forgotten: its key is destroyed")
         return keys
 
     def _wrap(self, company_id: str, data_key: bytes) -> bytes:

@@ -216,7 +216,7 @@ class CreditTransfer:
 
     schema_version: ClassVar[int] = 1
     credit_memo_id: str
-    invoice_id: str
+    invoice_id: str  # empty: what it settles is not kept here
     other_project_id: str  # the other side of the transfer
     transferred: Money  # > 0
     transferred_on: date

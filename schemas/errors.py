@@ -10,3 +10,7 @@ class TransientError(Exception):
 
 class UnprocessableError(Exception):
     """This record can never work. Its text is a reason that a person can act on; the record is parked alone."""
+
+
+class ForgottenError(UnprocessableError):
+    """The company was forgotten: its key is destroyed, so nothing of it can be worked, and nobody has to act."""

@@ -8,6 +8,7 @@ Source: design section 2, "The ledger"; docs/decisions/0006.
 """
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from connectors.postgres import Connection, queries, transaction
 from schemas import accounting, changes
 from schemas import company as company_schemas
 from schemas.codec import Recorded
-from schemas.errors import UnprocessableError
+from schemas.errors import ForgottenError, TransientError, UnprocessableError
 from schemas.quickbooks import PAYMENT, Customer, Payment, parse_record
 from schemas.topics import Topics
 from schemas.wire import Incoming, Outcome, Outgoing, Unworkable
@@ -29,11 +30,13 @@ from streams.book_store import Item, Loader, company_row, customer_row, document
 from streams.books import RULES_VERSION, Books, Company, CustomerState, Document, Key
 from streams.difference import Fact, Notice
 from streams.event_log import COMPANY, EVENT_NAMESPACE, PROJECT, EventLog, Fenced, Publishes, Staged
-from streams.ledger import REQUESTS, Decision, Opened, Reach, absorb, accepted, decide, redecide
+from streams.ledger import REQUESTS, Decision, Opened, Reach, absorb, accepted, decide, redecide, refuse_unknown
 
 SLICE_DOCUMENTS = 500
 _SQL = queries("ledger.sql")
 STEP = "ledger"  # in control.parked
+READ_REQUESTS_AT_ONCE = 1000  # as in the query
+Position = tuple[int, str]  # the next offset, and how far a large input there is worked
 _LARGE = (*REQUESTS, changes.ProjectDeclared, changes.CompanyFacts, changes.RulesChanged)
 
 
@@ -50,7 +53,10 @@ class Parks(Protocol):
     """Puts records aside inside the transaction that moves the position beyond them."""
 
     async def park(self, connection: Connection, step: str, unworkable: Sequence[Unworkable]) -> None: ...
-    async def supersede(self, connection: Connection, step: str, keys: Sequence[tuple[str, str, str]]) -> None: ...
+    async def supersede(
+        self, connection: Connection, step: str, reads: Sequence[tuple[str, str, str, int]]
+    ) -> None: ...
+    async def publish_unpublished(self) -> int: ...
 
 
 class _Progress(NamedTuple):
@@ -86,7 +92,7 @@ class _Batch:
     trail: list[tuple[Any, ...]] = field(default_factory=list)
     causes: list[tuple[Any, ...]] = field(default_factory=list)
     unworkable: list[Unworkable] = field(default_factory=list)
-    read_again: list[tuple[str, str, str]] = field(default_factory=list)
+    read_again: list[tuple[str, str, str, int]] = field(default_factory=list)
 
 
 class Bookkeeper:
@@ -105,11 +111,15 @@ class Bookkeeper:
         self._connections, self._sealer, self._parking, self._publisher = connections, sealer, parking, publisher
         self._ids, self._topics, self._generation = topics.ids, topics, generation
         self._log = EventLog(topics, generation, publisher)
-        self._positions: dict[int, tuple[int, str]] = {}  # what this worker wrote last: another value is another owner
+        self._positions: dict[int, Position] = {}  # what this worker wrote last: another value is another owner
+        self._attempted: dict[int, Position] = {}  # what it tried to write last: its commit may have gone through
+        self._parked = True  # an earlier process may have parked what is not in the topic yet
+        self.progressed_at = time.monotonic()  # a slice of a large input is progress, too
 
     async def assigned(self, partitions: Collection[tuple[str, int]]) -> None:
         """Newly owned: forget what was remembered, publish what an earlier owner stored and could not publish."""
         self._positions.clear()
+        self._attempted.clear()
         await self._publish([partition for _, partition in partitions])
 
     async def do(self, batch: Sequence[Incoming]) -> Outcome:
@@ -119,25 +129,24 @@ class Bookkeeper:
             by_partition[record.partition].append(record)
         for partition, records in by_partition.items():
             await self._book(partition, records)
-        await self._publish(by_partition)
+            await self._publish([partition])
         return Outcome()
 
     async def _book(self, partition: int, records: list[Incoming]) -> None:
         position = await self._position(partition)
         due = [record for record in records if record.offset >= position[0]]
-        if due and due[0].offset != position[0]:
-            raise RuntimeError(
-                f"{due[0].topic}[{partition}] jumps from {position[0]} to {due[0].offset}: inputs are missing"
-            )
+        for expected, record in enumerate(due, start=position[0]):
+            if record.offset != expected:
+                raise RuntimeError(f"{record.topic}[{partition}] jumps from {expected} to {record.offset}")
         inputs = [self._decode(record) for record in due]
         while inputs:
-            together = _together(inputs)
-            booked = await self._transaction(partition, inputs[:together])
+            together = 1 if position[1] else _together(inputs)  # a large input is resumed alone
+            position, booked = await self._transaction(partition, position, inputs[:together])
             inputs = inputs[booked:]
             if not booked:
                 await self._publish([partition])  # between the slices of a large input
 
-    async def _position(self, partition: int) -> tuple[int, str]:
+    async def _position(self, partition: int) -> Position:
         if partition not in self._positions:
             parameters = {"generation": self._generation, "partition": partition}
             async with transaction(self._connections) as connection:
@@ -148,27 +157,34 @@ class Bookkeeper:
             self._positions[partition] = (row[0], row[1])
         return self._positions[partition]
 
-    async def _transaction(self, partition: int, due: "list[Item | Unworkable]") -> int:
-        """Book as many inputs as go together; return how many are finished: 0 after a slice of a large one."""
-        expected = self._positions[partition]
+    async def _transaction(
+        self, partition: int, expected: Position, due: "list[Item | Unworkable]"
+    ) -> tuple[Position, int]:
+        """Book as many inputs as go together; the new position, and how many are finished: 0 after a mere slice."""
+        await self._sealer.load({each.envelope.company_id for each in due if isinstance(each, Item)})
         async with transaction(self._connections) as connection:
             await self._lock(connection, partition, expected)
             batch, finished, slice_text = await self._decide(connection, due, expected[1])
             await self._write(connection, partition, batch)
             after = (due[finished - 1].record.offset + 1 if finished else expected[0], slice_text)
             await self._advance(connection, partition, expected, after)
+            self._attempted[partition] = after
         self._positions[partition] = after
-        return finished
+        self._parked = self._parked or bool(batch.unworkable)
+        self.progressed_at = time.monotonic()
+        return after, finished
 
-    async def _lock(self, connection: Connection, partition: int, expected: tuple[int, str]) -> None:
+    async def _lock(self, connection: Connection, partition: int, expected: Position) -> None:
         parameters = {"generation": self._generation, "partition": partition}
         found = await (await connection.execute(_SQL["position_lock"], parameters)).fetchone()
-        if found != expected:
-            raise Fenced(f"partition {partition} stands at {found}, not at {expected}: another worker owns it")
+        if found == expected:
+            return
+        self._positions.pop(partition, None)
+        if found == self._attempted.get(partition):
+            raise TransientError(f"partition {partition}: the last commit went through, though nobody said so")
+        raise Fenced(f"partition {partition} stands at {found}, not at {expected}: another worker owns it")
 
-    async def _advance(
-        self, connection: Connection, partition: int, expected: tuple[int, str], after: tuple[int, str]
-    ) -> None:
+    async def _advance(self, connection: Connection, partition: int, expected: Position, after: Position) -> None:
         parameters = {
             "generation": self._generation,
             "partition": partition,
@@ -190,13 +206,12 @@ class Bookkeeper:
         items = [each for each in due if isinstance(each, Item)]
         loader = Loader(connection, self._generation)
         companies = await loader.companies({item.envelope.company_id for item in items})
-        await self._sealer.load(companies)
         items = [opened for item in items if (opened := self._open(item, companies, batch)) is not None]
         books = await loader.books(items, companies)
         harmless = await loader.without_documents(items, books)
         answered = await loader.answered(items)
         for item in items:
-            if slice_text:
+            if slice_text and item.record.offset == due[0].record.offset:
                 return await self._slice(loader, batch, item, books, _Progress.from_text(slice_text))
             if _decision_id(item) in answered:
                 self._trace(batch, item, "answered before")
@@ -232,8 +247,11 @@ class Bookkeeper:
     def _decode(self, record: Incoming) -> "Item | Unworkable":
         try:
             message = self._ids.decode(record.value)
-            if not isinstance(message.envelope, changes.Envelope):
+            if not isinstance(message.body, changes.Change):
                 raise UnprocessableError(f"{type(message.body).__name__} is no input of the ledger")
+            if message.envelope.company_id != record.key:
+                raise UnprocessableError(f"an input of company {message.envelope.company_id} has the key {record.key}")
+            refuse_unknown(message.body)
             return Item(record, message.envelope, message.body, None)
         except UnprocessableError as error:
             return Unworkable(record=record, error=error)
@@ -247,10 +265,14 @@ class Bookkeeper:
             record = parse_record(change.record_type, raw, companies[company_id].home_currency)
             if record.record_id != change.record_id:
                 raise UnprocessableError(f"the record inside is {record.record_id}, not {change.record_id}")
+        except ForgottenError:
+            self._trace(batch, item, "forgotten")
+            return None
         except UnprocessableError as error:
             batch.unworkable.append(
                 Unworkable(record=item.record, error=error, record_type=change.record_type, record_id=change.record_id)
             )
+            self._trace(batch, item, "parked")
             return None
         return item._replace(opened=self._opened(company_id, record))
 
@@ -272,8 +294,8 @@ class Bookkeeper:
                 notice = accepted(item.change, len({fact.record for fact in decision.facts}))
                 self._stage(batch, books, item, Decision(notices=[notice]))
         self._trace(batch, item, decision.outcome)
-        if isinstance(item.change, changes.RecordRead):
-            batch.read_again.append((company_id, *item.key))
+        if isinstance(item.change, changes.RecordRead) and not decision.outcome.startswith("older"):
+            batch.read_again.append((company_id, *item.key, item.record.offset))
 
     def _stage(self, batch: _Batch, books: dict[str, Books], item: Item, decision: Decision) -> None:
         company_id, offset = item.envelope.company_id, item.record.offset
@@ -359,10 +381,10 @@ class Bookkeeper:
         await _copy(connection, "causes", _CAUSES, _CAUSES_TYPES, batch.causes)
         await self._execute(connection, "requests_insert", batch.answered)
         await self._execute(connection, "read_requests_insert", _read_requests(batch), partition=partition)
-        if batch.read_again:
-            await self._parking.supersede(connection, STEP, batch.read_again)
         if batch.unworkable:
             await self._parking.park(connection, STEP, batch.unworkable)
+        if batch.read_again:
+            await self._parking.supersede(connection, STEP, batch.read_again)
 
     async def _write_heads(self, connection: Connection, batch: _Batch) -> None:
         """Companies, projects, customers, documents; emptied, so that a second call writes nothing twice."""
@@ -408,19 +430,25 @@ class Bookkeeper:
         owned = sorted(partitions)
         if owned:
             await self._log.publish(self._connections, owned)
-            await self._publish_read_requests(owned)
+            while await self._publish_read_requests(owned):
+                pass
+        if self._parked:
+            await self._parking.publish_unpublished()
+            self._parked = False
 
-    async def _publish_read_requests(self, partitions: list[int]) -> None:
+    async def _publish_read_requests(self, partitions: list[int]) -> bool:
+        """Some of them; whether there may be more."""
         parameters = {"generation": self._generation, "partitions": partitions}
         async with transaction(self._connections) as connection:
             due = await (await connection.execute(_SQL["read_requests_due"], parameters)).fetchall()
         if not due:
-            return
+            return False
         await self._publisher.publish(_read_request_messages(due, self._topics))
         names = ("company_id", "record_type", "record_id", "change_id")
         rows = json.dumps([dict(zip(names, map(str, row[:4]), strict=True)) for row in due])
         async with transaction(self._connections) as connection:
             await connection.execute(_SQL["read_requests_done"], parameters | {"rows": rows})
+        return len(due) == READ_REQUESTS_AT_ONCE
 
 
 def _together(inputs: "list[Item | Unworkable]") -> int:
@@ -434,7 +462,7 @@ def _is_harmless(reach: Reach, item: Item, harmless: set[tuple[str, str]], batch
     company_id = item.envelope.company_id
     if reach.everything or reach.references or not all((company_id, c) in harmless for c in reach.customers):
         return False
-    return not any(owner == company_id and document.booked.waiting for (owner, _), document in batch.documents.items())
+    return not any(owner == company_id for owner, _ in batch.documents)
 
 
 def _forget_from(batch: _Batch, offset: int) -> None:

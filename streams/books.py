@@ -128,9 +128,9 @@ class Document:
         """Record type and id."""
         return self.record_type, self.record_id
 
-    def with_head(self, head: SalesDocument | Payment, revision: Revision) -> "Document":
+    def with_head(self, head: SalesDocument | Payment, revision: Revision, gone_at: datetime | None) -> "Document":
         """The same document, as just read."""
-        return Document(self.record_type, self.record_id, revision, None, head, self.assigned, self.booked)
+        return Document(self.record_type, self.record_id, revision, gone_at, head, self.assigned, self.booked)
 
     def with_booked(self, booked: Booking) -> "Document":
         """The same document, with this booked of it."""
@@ -180,7 +180,7 @@ class Company:
     home_currency: str = ""
     several_currencies: bool = False
     books_closed_on: date | None = None
-    reference_fields: tuple[str, ...] = ()  # DefinitionIds of the field "Reference Number", pinned once found
+    reference_fields: tuple[str, ...] = ()  # DefinitionIds of "Reference Number", pinned by the company's facts
     active: bool = False
     rules_version: int = RULES_VERSION
 

@@ -164,9 +164,8 @@ def _link_bodies(key: LinkKey, link: Link, *, undo: bool) -> list[tuple[str, Any
             return [(key.project_id, body)]
         case "credit_other":
             paid_out = facts.CreditUnappliedFromOther if undo else facts.CreditAppliedToOther
-            return [
-                (key.project_id, paid_out(credit_memo_id=key.credit_memo_id, applied=link.amount, applied_on=link.on))
-            ]
+            converted = paid_out(credit_memo_id=key.credit_memo_id, applied=link.amount, applied_on=link.on)
+            return [*_transfers(key, link, undo=undo), (key.project_id, converted)]
         case "credit":
             return [*_transfers(key, link, undo=undo), (key.project_id, _credit(key, link, undo=undo))]
         case _:

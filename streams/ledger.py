@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 from schemas import accounting as facts
 from schemas import changes, company
 from schemas.accounting import Figures
+from schemas.errors import UnprocessableError
 from schemas.quickbooks import (
     CUSTOMER,
     PAYMENT,
+    RECORD_TYPES,
     SALES,
     Customer,
     Payment,
@@ -42,7 +44,7 @@ from streams.books import (
 )
 from streams.difference import Fact, Notice, notices, settled, standing_facts, undone
 from streams.payments import want_payment
-from streams.placement import REFERENCE_FIELD, pinned_field, place
+from streams.placement import REFERENCE_FIELD, place
 
 REQUESTS = (changes.MapCustomer, changes.ReleaseCustomer, changes.ExcludeCustomer, changes.AssignDocument)
 Request = changes.MapCustomer | changes.ReleaseCustomer | changes.ExcludeCustomer | changes.AssignDocument
@@ -158,31 +160,46 @@ def redecide(books: Books, keys: Iterable[Key]) -> Decision:
 # --- documents ---------------------------------------------------------------------------------------------------
 
 
+def refuse_unknown(change: changes.Change) -> None:
+    """Raises UnprocessableError for a record that the ledger cannot keep: another type, or an id that is none."""
+    if isinstance(change, changes.RecordRead | changes.RecordGone | changes.AssignDocument):
+        names = [(change.record_type, change.record_id)]
+    elif isinstance(change, changes.MapCustomer | changes.ReleaseCustomer | changes.ExcludeCustomer):
+        names = [(CUSTOMER, change.customer_id)]
+    else:
+        return
+    for record_type, record_id in names:
+        if record_type not in RECORD_TYPES:
+            raise UnprocessableError(f"records of type {record_type} are not kept here")
+        if not (record_id.isascii() and record_id.isdigit()):
+            raise UnprocessableError(f"{record_id[:40]!r} is not an id of QuickBooks")
+
+
 def _document_read(books: Books, change: changes.RecordRead, head: SalesDocument | Payment) -> Decision:
+    """Deleted stays deleted unless Intuit shows a later revision, in whatever order both are heard of."""
     key = (change.record_type, change.record_id)
     known = books.document(key)
     revision = Revision(change.revised_at, change.sync_token, change.read_at)
     if known.revision is not None and revision <= known.revision:
         return Decision(outcome="older than known")
-    if known.gone_at is not None and change.revised_at <= known.gone_at:
-        return Decision(outcome="older than its delete")
-    decision = Decision()
-    definition_id = pinned_field(books.company, head)
-    if definition_id is not None:
-        decision.company = replace(books.company, reference_fields=(definition_id,))
-    _settle(books, decision, {key: known.with_head(head, revision)})
+    stays_gone = known.gone_at is not None and change.revised_at <= known.gone_at
+    decision = Decision(outcome="older than its delete" if stays_gone else "no difference")
+    if known.gone_at is not None and not stays_gone:
+        reopened = company.WarningRaised(code="reopened_after_delete", detail=f"{key[0]} {key[1]}")
+        decision.notices.append(Notice(key, reopened))
+    _settle(books, decision, {key: known.with_head(head, revision, known.gone_at if stays_gone else None)})
     return decision
 
 
 def _document_gone(books: Books, change: changes.RecordGone) -> Decision:
-    """A 610 that is older than an answer which still held the record says nothing."""
+    """The time of the answer 610 is the delete's: only a revision after it is later."""
     key = (change.record_type, change.record_id)
     known = books.document(key)
     if change.record_type == CUSTOMER:
         return Decision(outcome="customers are never deleted")
-    if known.revision is not None and known.revision.read_at > change.read_at:
+    if known.revision is not None and known.revision.revised_at > change.read_at:
         return Decision(outcome="older than known")
-    if known.gone_at is not None:
+    if known.gone_at is not None and known.gone_at >= change.read_at:
         return Decision(outcome="no difference")
     decision = Decision()
     _settle(books, decision, {key: replace(known, gone_at=change.read_at)})
@@ -211,7 +228,15 @@ def _settle(books: Books, decision: Decision, changed: Mapping[Key, Document]) -
 
 def _view(books: Books, decision: Decision, changed: Mapping[Key, Document]) -> Books:
     """The books as they are after the change; the caller's books stay as they are."""
-    return replace(books, company=decision.company or books.company, documents=ChainMap(dict(changed), books.documents))
+    return Books(
+        decision.company or books.company,
+        books.customers,
+        ChainMap(dict(changed), books.documents),
+        books.payers,
+        books.projects,
+        books.foreign,
+        books.references,
+    )
 
 
 def _want(books: Books, document: Document) -> Booking:
@@ -363,7 +388,9 @@ def _refusal(books: Books, request: Any, customer: CustomerState | None) -> str 
 def _reference_refusal(books: Books, request: changes.MapCustomer) -> str | None:
     """A reference number names one project of the company; a project's own id always wins."""
     number = request.reference_number.strip().lower()
-    others = books.references.get(number, set()) - {request.project_id} if number else set()
+    replaced = books.customers[request.customer_id].scopes if request.from_on is None else ()
+    free = {request.project_id, *(s.project_id for s in replaced if s.reference_number.lower() == number)}
+    others = books.references.get(number, set()) - free if number else set()
     if others:
         return f"Reference number {request.reference_number} already names project {', '.join(sorted(others))}."
     return None

@@ -133,11 +133,13 @@ class Parking:
         self._unpublished = False
         return published
 
-    async def supersede(self, connection: Connection, step: str, keys: Sequence[tuple[str, str, str]]) -> None:
-        """Records (company id, type, id) were read anew and understood: what is parked of them needs nobody."""
-        rows = [{"step": step, "company_id": key[0], "record_type": key[1], "record_id": key[2]} for key in keys]
-        async with connection.cursor() as cursor:
-            await cursor.executemany(_SQL["supersede"], rows)
+    async def supersede(self, connection: Connection, step: str, reads: Sequence[tuple[str, str, str, int]]) -> None:
+        """These records (company id, type, id, offset) were read anew and understood: what was parked of them before
+        needs nobody any more. One statement.
+        """
+        names = ("key", "record_type", "record_id", "offset")
+        rows = [dict(zip(names, read, strict=True)) for read in reads]
+        await connection.execute(_SQL["supersede"], {"step": step, "rows": Jsonb(rows)})
 
     # --- for people ---
 

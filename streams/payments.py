@@ -53,8 +53,9 @@ def want_payment(books: Books, document: Document, payment: Payment) -> Booking:
     blocked = next((memo for memo in memos if memo.project_id is None), None)
     credits, uses = (_total([target.line.amount for target in targets], payment) for targets in (memos, invoices))
     spare = max(credits - uses, zero(credits.currency))  # credit that becomes money of this payment
-    if blocked is not None and spare:
-        return _all_waits(document, payment, own, blocked.cause or WaitCause.CREDIT_MEMO_WAITS)
+    if spare and (blocked is not None or own.project_id is None):
+        cause = own.cause if blocked is None else blocked.cause
+        return _all_waits(document, payment, own, cause or WaitCause.CREDIT_MEMO_WAITS)
     entry = _Entry(document, payment, own)
     if blocked is not None:
         entry.wait_for_lines(invoices, blocked.cause)
@@ -113,7 +114,8 @@ class _Entry:
     def _credit_to_other(self, memo: _Target, amount: Money) -> None:
         """Credit that no invoice of this payment takes becomes its money: it pays what is not kept here."""
         if memo.counts and memo.head is not None:
-            key = LinkKey("credit_other", memo.project_id or "", "", "", memo.line.record_id, memo.project_id or "")
+            own = self._own.project_id or ""
+            key = LinkKey("credit_other", own, "", "", memo.line.record_id, memo.project_id or "")
             self._link(key, amount, _later(self._payment.received_on, memo.head))
 
     def settle_rest(self, signed: list[tuple[PaymentLine, Money]], spare: Money) -> None:
@@ -208,7 +210,8 @@ def _signed_others(payment: Payment) -> list[tuple[PaymentLine, Money]] | None:
     uses = _total([line.amount for line in _lines(payment, INVOICE)], payment)
     credits = _total([line.amount for line in _lines(payment, CREDIT_MEMO)], payment)
     net = payment.total + credits - uses - payment.unapplied
-    solutions = list(_solutions(others, net)) if len(others) <= _SIGNS_MAX else []
+    open_signs = sum(line.record_type in _EITHER for line in others)
+    solutions = list(_solutions(others, net)) if open_signs <= _SIGNS_MAX else []
     distinct = {tuple(sign for sign in signs) for signs in solutions}
     if len(distinct) != 1:
         return None

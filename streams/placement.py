@@ -92,13 +92,5 @@ def reference_of(company: Company, head: SalesDocument | Payment) -> str | None:
     return None
 
 
-def pinned_field(company: Company, head: SalesDocument | Payment) -> str | None:
-    """The definition to pin, when this document shows the field's name for the first time."""
-    if company.reference_fields or isinstance(head, Payment):
-        return None
-    fields = (f.definition_id for f in head.custom_fields if f.name.lower() == REFERENCE_FIELD)
-    return next(fields, None)
-
-
 def _day(head: SalesDocument | Payment) -> date:
     return head.received_on if isinstance(head, Payment) else head.issued_on

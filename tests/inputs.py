@@ -56,6 +56,9 @@ class Inputs:
     def customer(self, record_id: str, name: str = "A customer") -> Incoming:
         return self.read("Customer", {"Id": record_id, "DisplayName": name, "CurrencyRef": {"value": "USD"}})
 
+    def job(self, record_id: str, *, parent: str) -> Incoming:
+        return self.read("Customer", {"Id": record_id, "DisplayName": "A job", "ParentRef": {"value": parent}} | _USD)
+
     def invoice(self, record_id: str, total: str, customer_id: str = "1") -> Incoming:
         raw = {"Id": record_id, "DocNumber": f"N{record_id}", "TxnDate": "2026-02-03", "TotalAmt": total}
         lines = [{"Amount": total, "DetailType": "SalesItemLineDetail"}]

@@ -163,9 +163,10 @@ class World:
             raw["CustomField"] = [{"DefinitionId": "1", "Name": "Reference Number", "StringValue": reference}]
         return self.read(record_type, raw | more, at=at)
 
-    def gone(self, record_type: str, record_id: str) -> Decision:
+    def gone(self, record_type: str, record_id: str, *, at: int | None = None) -> Decision:
+        """Deleted in QuickBooks; `at` is the time of the answer 610, in minutes, by default now."""
         self.minutes += 1
-        now = START + timedelta(minutes=self.minutes)
+        now = START + timedelta(minutes=self.minutes if at is None else at)
         change = changes.RecordGone(record_type=record_type, record_id=record_id, announced_at=now, read_at=now)
         return self._take(change)
 

@@ -111,15 +111,30 @@ WITH RECURSIVE family AS (
     FROM family f
     JOIN ledger.customers c
       ON c.generation = %(generation)s AND c.company_id = %(company_id)s AND c.parent_id = f.customer_id
+), of_family AS (
+    SELECT d.record_type, d.record_id
+    FROM ledger.documents d
+    WHERE d.generation = %(generation)s AND d.company_id = %(company_id)s AND d.head IS NOT NULL
+      AND d.customer_id = ANY(ARRAY(SELECT customer_id FROM family))
+      AND (d.record_type, length(d.record_id), d.record_id) > (%(after_type)s, %(after_length)s, %(after_id)s)
+    ORDER BY d.record_type, length(d.record_id), d.record_id LIMIT %(at_most)s
+), with_reference AS (
+    SELECT d.record_type, d.record_id
+    FROM ledger.documents d
+    WHERE d.generation = %(generation)s AND d.company_id = %(company_id)s AND d.head IS NOT NULL
+      AND d.reference = ANY(%(references)s::text[])
+      AND (d.record_type, length(d.record_id), d.record_id) > (%(after_type)s, %(after_length)s, %(after_id)s)
+    ORDER BY d.record_type, length(d.record_id), d.record_id LIMIT %(at_most)s
+), every AS (
+    SELECT d.record_type, d.record_id
+    FROM ledger.documents d
+    WHERE %(everything)s AND d.generation = %(generation)s AND d.company_id = %(company_id)s AND d.head IS NOT NULL
+      AND (d.record_type, length(d.record_id), d.record_id) > (%(after_type)s, %(after_length)s, %(after_id)s)
+    ORDER BY d.record_type, length(d.record_id), d.record_id LIMIT %(at_most)s
 )
-SELECT d.record_type, d.record_id
-FROM ledger.documents d
-WHERE d.generation = %(generation)s AND d.company_id = %(company_id)s AND d.head IS NOT NULL
-  AND (%(everything)s
-       OR d.customer_id IN (SELECT customer_id FROM family)
-       OR d.reference = ANY(%(references)s::text[]))
-  AND (d.record_type, length(d.record_id), d.record_id) > (%(after_type)s, %(after_length)s, %(after_id)s)
-ORDER BY d.record_type, length(d.record_id), d.record_id
+SELECT record_type, record_id
+FROM (SELECT * FROM of_family UNION SELECT * FROM with_reference UNION SELECT * FROM every) AS reached
+ORDER BY record_type, length(record_id), record_id
 LIMIT %(at_most)s
 
 -- name: documents_upsert

@@ -25,9 +25,10 @@ UPDATE control.parked SET published = true
 WHERE step = %(step)s AND topic = %(topic)s AND "partition" = %(partition)s AND "offset" = %(offset)s
 
 -- name: supersede
-UPDATE control.parked SET resolution = 'superseded', resolved_at = now()
-WHERE resolution IS NULL AND step = %(step)s AND key = %(company_id)s
-  AND record_type = %(record_type)s AND record_id = %(record_id)s
+UPDATE control.parked p SET resolution = 'superseded', resolved_at = now()
+FROM jsonb_to_recordset(%(rows)s) AS r(key text, record_type text, record_id text, "offset" bigint)
+WHERE p.resolution IS NULL AND p.step = %(step)s AND p.key = r.key AND p.record_type = r.record_type
+  AND p.record_id = r.record_id AND p."offset" < r."offset"
 
 -- name: list
 SELECT step, topic, "partition", "offset", key, record_type, record_id, reason, error_type, parked_at, resolution

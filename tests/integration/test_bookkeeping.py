@@ -9,6 +9,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from connectors.postgres import Connection, pool
 from connectors.sealing import Sealer
+from schemas import changes
 from schemas.codec import file_ids
 from schemas.errors import TransientError
 from schemas.topics import topics
@@ -16,7 +17,7 @@ from schemas.wire import Incoming, Outgoing, Unworkable
 from streams import bookkeeping
 from streams.bookkeeping import Bookkeeper
 from streams.event_log import Fenced
-from tests.inputs import COMPANY, Inputs
+from tests.inputs import COMPANY, START, Inputs
 
 TOPICS = topics(4)
 PROJECT_EVENTS, COMPANY_EVENTS = TOPICS.accounting_events.name, TOPICS.company_events.name
@@ -51,8 +52,11 @@ class Aside:
     async def park(self, connection: Connection, step: str, unworkable: Sequence[Unworkable]) -> None:
         self.records += unworkable
 
-    async def supersede(self, connection: Connection, step: str, keys: Sequence[tuple[str, str, str]]) -> None:
+    async def supersede(self, connection: Connection, step: str, reads: Sequence[tuple[str, str, str, int]]) -> None:
         pass
+
+    async def publish_unpublished(self) -> int:
+        return 0
 
 
 @dataclass
@@ -229,6 +233,56 @@ async def test_a_project_of_another_company_is_not_taken_over(world: World) -> N
     assert world.broker.versions(PROJECT_EVENTS, "P1") == [1]
     refusals = [b for b in world.broker.bodies(COMPANY_EVENTS) if type(b).__name__ == "RequestRefused"]
     assert [r.refusal for r in refusals] == ["Project P1 does not belong to this QuickBooks company."]
+
+
+async def test_a_customer_that_moves_takes_along_an_invoice_of_the_same_batch(world: World) -> None:
+    inputs = synced(world)
+    inputs.declare("P2")
+    inputs.customer("2")
+    inputs.map("2", "P2")
+    inputs.job("3", parent="1")
+    await world.worker().do(inputs.records)
+    first = len(inputs.records)
+    inputs.invoice("11", "100", "3")
+    inputs.job("3", parent="2")
+    await world.worker().do(inputs.records[first:])
+    names = [type(body).__name__ for body in world.broker.bodies(PROJECT_EVENTS)]
+    assert names[-3:] == ["InvoiceIssued", "InvoiceMovedOut", "InvoiceMovedIn"]
+
+
+async def test_inputs_that_no_rule_can_take_are_parked_and_never_stop_the_ledger(world: World) -> None:
+    inputs = synced(world)
+    gone = {"announced_at": START, "read_at": START}
+    inputs.add(changes.RecordGone(record_type="Invoice", record_id="abc", **gone))
+    inputs.add(changes.RecordGone(record_type="Vendor", record_id="7", **gone))
+    inputs.add(changes.ReadRequest(records=(), why="it stands in the wrong topic"))
+    inputs.read("Invoice", {"Id": "12", "TotalAmt": 1, "CustomerRef": {"value": "1\x00"}, "TxnDate": "2026-02-03"})
+    inputs.invoice("13", "300")
+    await world.worker().do(inputs.records)
+    assert [u.record.offset for u in world.aside.records] == [3, 4, 5, 6]
+    assert world.broker.versions(PROJECT_EVENTS, "P1") == [1, 2]
+
+
+async def test_inputs_of_a_forgotten_company_are_passed_over(world: World) -> None:
+    inputs = synced(world)
+    await world.sealer.destroy(COMPANY)
+    await world.worker().do(inputs.records)
+    assert world.aside.records == []
+    assert await world.rows("SELECT count(*) FROM ledger.inputs WHERE outcome = 'forgotten'") == [(1,)]
+    assert await world.rows("SELECT next_offset FROM ledger.positions") == [(3,)]
+
+
+async def test_a_commit_that_went_through_unheard_is_no_other_owner(world: World) -> None:
+    inputs = synced(world)
+    worker = world.worker()
+    await worker.do(inputs.records[:2])
+    before = dict(worker._positions)
+    await worker.do(inputs.records[2:])
+    worker._positions.update(before)  # as if the connection had died after the commit
+    with pytest.raises(TransientError):
+        await worker.do(inputs.records[2:])
+    await worker.do(inputs.records[2:])
+    assert world.broker.versions(PROJECT_EVENTS, "P1") == [1]
 
 
 async def _forget(world: World) -> None:

@@ -80,7 +80,8 @@ async def test_newer_read_of_a_record_supersedes_what_is_parked_of_it(parking: P
         [unworkable(1, record_type="Invoice", record_id="17"), unworkable(2, record_type="Invoice", record_id="18")],
     )
     async with transaction(parking._connections) as connection:
-        await parking.supersede(connection, "ledger-v1", [("9130", "Invoice", "17"), ("1", "Invoice", "18")])
+        reads = [("9130", "Invoice", "17", 10**9), ("1", "Invoice", "18", 10**9)]
+        await parking.supersede(connection, "ledger-v1", reads)
     assert [listed.record_id for listed in await parking.listed()] == ["18"]
     assert [listed.resolution for listed in await parking.listed(resolved_too=True)] == [None, "superseded"]
 

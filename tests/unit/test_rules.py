@@ -284,3 +284,42 @@ def test_a_credit_paid_out_by_cheque_is_no_cash_and_leaves_nothing_open() -> Non
     world.payment("21", "0", "1", ("CreditMemo", "5", "100"), ("Check", "77", "100"), unapplied="0")
     assert figures(world.balances()["P1"]) == {"credited": 100, "other": 100}
     assert world.balances()["P1"].N == 0
+
+
+def test_a_credit_that_becomes_money_of_a_payment_follows_the_payment() -> None:
+    world = World.with_projects("P1", "P2")
+    world.memo("5", "82", "1")
+    world.payment("21", "22", "2", ("CreditMemo", "5", "82"), unapplied="104")
+    balances = world.balances()
+    assert figures(balances["P1"]) == {"credited": 82, "credit_out": 82}
+    assert figures(balances["P2"]) == {"cash": 22, "U": 104, "credit_in": 82}
+
+
+def test_spare_credit_waits_as_a_whole_while_the_payment_has_no_project() -> None:
+    world = World.with_projects("P1")
+    world.customer("2")
+    world.memo("5", "82", "1")
+    world.payment("21", "22", "2", ("CreditMemo", "5", "82"), unapplied="104")
+    assert figures(world.balances()["P1"]) == {"credited": 82, "C": 82}
+    assert list(world.waiting()) == [("Payment", "21", "")]
+
+
+def test_many_cheques_in_one_payment_are_booked() -> None:
+    world = World.with_projects("P1")
+    world.payment("21", "130", "1", *[("Check", str(100 + n), "10") for n in range(13)], unapplied="0")
+    assert figures(world.balances()["P1"]) == {"cash": 130, "other": 130}
+
+
+def test_a_mapping_is_corrected_without_giving_up_its_reference_number() -> None:
+    world = World.with_projects("P1")
+    world.declare("P2")
+    world.map("1", "P1", reference="R1")
+    assert world.map("1", "P2", reference="R1").outcome == "accepted"
+
+
+def test_a_document_that_comes_back_after_its_delete_is_pointed_out() -> None:
+    world = World.with_projects("P1")
+    world.invoice("11", "1000")
+    world.gone("Invoice", "11")
+    world.invoice("11", "800")
+    assert [n.body.code for n in world.notices if type(n.body).__name__ == "WarningRaised"] == ["reopened_after_delete"]

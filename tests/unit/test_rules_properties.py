@@ -40,10 +40,21 @@ def payments(draw: st.DrawFn, at: int) -> Read:
 
 
 @st.composite
+def deletes(draw: st.DrawFn, at: int) -> Read:
+    record_type = draw(st.sampled_from([INVOICE, CREDIT_MEMO, "Payment"]))
+    first = {INVOICE: 10, CREDIT_MEMO: 30, "Payment": 50}[record_type]
+    record_id = str(first + draw(st.integers(0, 2)))
+    return lambda world: world.gone(record_type, record_id, at=at)
+
+
+@st.composite
 def histories(draw: st.DrawFn) -> list[Read]:
     """Reads of the same few records at different times: later ones are later revisions."""
     count = draw(st.integers(1, 14))
-    return [draw(st.one_of(sales(at), payments(at))) for at in range(1000, 1000 + count)]
+    return [
+        draw(st.one_of(sales(at), sales(at), payments(at), payments(at), deletes(at)))
+        for at in range(1000, 1000 + count)
+    ]
 
 
 def played(reads: list[Read]) -> World:

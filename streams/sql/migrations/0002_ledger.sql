@@ -68,6 +68,7 @@ CREATE TABLE ledger.documents (
     PRIMARY KEY (generation, company_id, record_type, record_id)
 );
 CREATE INDEX documents_of_customer ON ledger.documents (generation, company_id, customer_id);
+CREATE INDEX documents_in_order ON ledger.documents (generation, company_id, record_type, length(record_id), record_id);
 CREATE INDEX documents_with_reference ON ledger.documents (generation, company_id, reference) WHERE reference IS NOT NULL;
 
 CREATE TABLE ledger.links (                      -- which payments name which invoices and memos
