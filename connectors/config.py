@@ -61,6 +61,7 @@ class Settings(BaseModel):
     )
     quickbooks_timeout_s: float = Field(20.0, gt=0, description="for one answer of QuickBooks")
     quickbooks_calls_per_month_max: int = Field(500_000, ge=1, description="metered calls of all companies together")
+    parked_per_minute_max: int = Field(50, ge=1, description="more parked records of one step in a minute stop it")
     webhook_verifier_tokens: Words = Field((), description="of the Intuit app; several during a rotation")
     ingress_host: str = Field("127.0.0.1", description="where the ingress listens")
     ingress_port: int = Field(8080, ge=0, le=65535, description="0: any free port")

@@ -110,7 +110,8 @@ class Parking:
         if count > self._parked_max:
             raise TooManyParked(
                 f"{step} parked {count} records within {self._within_s:g} s, the last because: {rows[-1]['reason']}. "
-                "It stops; nothing was acknowledged. Mend it, then start it again."
+                "It stops; nothing of this batch was acknowledged. Mend what is wrong, or raise "
+                "PARKED_PER_MINUTE_MAX where the records themselves are bad, then start it again."
             )
         self._unpublished = True
 

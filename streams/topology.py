@@ -89,7 +89,7 @@ async def opened(settings: Settings) -> AsyncIterator[System]:
             connections=connections,
             publisher=publisher,
             sealer=sealer,
-            parking=Parking(connections, publisher, named, settings.build),
+            parking=Parking(connections, publisher, named, settings.build, parked_max=settings.parked_per_minute_max),
             authorizations=authorizations,
             quickbooks=QuickBooks(settings, http, authorizations, limiter),
             control=ControlTables(connections),
