@@ -184,7 +184,7 @@ class _Run:
 
     async def _deliver(self, stream: Any) -> None:
         step, delivery = self._step, self._delivery
-        # `noack_take` puts back what it finds here when it ends: after an error Faust would acknowledge what comes next.
+        # `noack_take` puts back what it finds here when it ends: then Faust acknowledges the next record itself.
         stream.enable_acks = False
         async for events in stream.noack_take(step.batch_max, within=step.batch_wait_s):
             batch = [_incoming(event) for event in events]
