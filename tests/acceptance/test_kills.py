@@ -32,7 +32,7 @@ def chosen(dice: random.Random, count: int) -> Iterator[Stop | None]:
 
 
 @pytest.mark.parametrize(
-    "kills", [8, pytest.param(40, marks=[pytest.mark.prove, pytest.mark.timeout(1200)])], ids="{} kills".format
+    "kills", [8, pytest.param(24, marks=[pytest.mark.prove, pytest.mark.timeout(1200)])], ids="{} kills".format
 )
 def test_a_worker_killed_between_any_two_stops_loses_and_doubles_nothing(pair: Running, kills: int) -> None:
     seed = a_seed()
