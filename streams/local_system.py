@@ -108,7 +108,6 @@ class LocalSystem:
         self.children[name] = child
         return child
 
-
     def _folder(self, name: str) -> Path:
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
