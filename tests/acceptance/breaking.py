@@ -218,10 +218,9 @@ def _is_newest(theirs: dict[str, Any], ours: tuple[int, datetime | None] | None)
 
 
 # Names of customers are sealed anew each time: of a company's events what they are is compared, not their bytes.
-_EVENTS = (
-    "(SELECT kind, stream_id, version, event_id, event_type, CASE kind WHEN 'project' THEN value END "
-    "FROM ledger.events)"
-)
+_EVENTS = """(
+    SELECT kind, stream_id, version, event_id, event_type, CASE kind WHEN 'project' THEN value END FROM ledger.events
+)"""
 
 
 def books(running: Running, *more: str) -> list[tuple[Any, ...]]:

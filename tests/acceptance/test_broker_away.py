@@ -59,5 +59,6 @@ def test_without_a_broker_the_answer_is_503_and_with_it_again_nothing_is_lost(
             threading.Event().wait(away_s)
             node.start()
             running.wait_for(lambda: running.deliver(body) == 200, 60)
+        running.simulator("POST", "/webhooks/retry")  # the next step of Intuit's ladder may be minutes away
         assert_right(running, FIRST)
     assert running.system.children["ingress"].running
