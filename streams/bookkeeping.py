@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, Protocol
-from uuid import UUID, uuid5
+from uuid import UUID, uuid4, uuid5
 
 from psycopg_pool import AsyncConnectionPool
 
@@ -113,6 +113,7 @@ class Bookkeeper:
         self._log = EventLog(topics, generation, publisher)
         self._positions: dict[int, Position] = {}  # what this worker wrote last: another value is another owner
         self._attempted: dict[int, Position] = {}  # what it tried to write last: its commit may have gone through
+        self._writer = uuid4().hex  # stands beside what this process wrote
         self._parked = True  # an earlier process may have parked what is not in the topic yet
         self.progressed_at = time.monotonic()  # a slice of a large input is progress, too
 
@@ -176,11 +177,12 @@ class Bookkeeper:
 
     async def _lock(self, connection: Connection, partition: int, expected: Position) -> None:
         parameters = {"generation": self._generation, "partition": partition}
-        found = await (await connection.execute(_SQL["position_lock"], parameters)).fetchone()
+        row = await (await connection.execute(_SQL["position_lock"], parameters)).fetchone()
+        found = None if row is None else (row[0], row[1])
         if found == expected:
             return
         self._positions.pop(partition, None)
-        if found == self._attempted.get(partition):
+        if row is not None and row[2] == self._writer and found == self._attempted.get(partition):
             raise TransientError(f"partition {partition}: the last commit went through, though nobody said so")
         raise Fenced(f"partition {partition} stands at {found}, not at {expected}: another worker owns it")
 
@@ -192,6 +194,7 @@ class Bookkeeper:
             "expected_slice": expected[1],
             "next_offset": after[0],
             "slice": after[1],
+            "writer": self._writer,
         }
         cursor = await connection.execute(_SQL["position_set"], parameters)
         if cursor.rowcount != 1:

@@ -1,7 +1,7 @@
 -- Named queries of the ledger. Every one takes and gives sets: none stands in a loop over records.
 
 -- name: position_lock
-SELECT next_offset, slice FROM ledger.positions
+SELECT next_offset, slice, writer FROM ledger.positions
 WHERE generation = %(generation)s AND "partition" = %(partition)s FOR UPDATE
 
 -- name: position_create
@@ -9,7 +9,7 @@ INSERT INTO ledger.positions (generation, "partition", next_offset) VALUES (%(ge
 ON CONFLICT DO NOTHING
 
 -- name: position_set
-UPDATE ledger.positions SET next_offset = %(next_offset)s, slice = %(slice)s
+UPDATE ledger.positions SET next_offset = %(next_offset)s, slice = %(slice)s, writer = %(writer)s
 WHERE generation = %(generation)s AND "partition" = %(partition)s
   AND next_offset = %(expected_offset)s AND slice = %(expected_slice)s
 

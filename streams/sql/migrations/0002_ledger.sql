@@ -8,6 +8,7 @@ CREATE TABLE ledger.positions (
     "partition" integer NOT NULL,                -- of company-changes
     next_offset bigint  NOT NULL,                -- the first input that is not booked yet; compare-and-set
     slice       text    NOT NULL DEFAULT '',     -- how far that input is worked, when it is a large one
+    writer      text    NOT NULL DEFAULT '',     -- which process wrote it: it knows a commit of its own that nobody confirmed
     PRIMARY KEY (generation, "partition")
 );
 
