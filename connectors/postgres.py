@@ -30,7 +30,7 @@ async def pool(database_url: str, *, connections_max: int = 8) -> AsyncIterator[
         min_size=1,
         max_size=connections_max,
         kwargs={
-            "options": "-c timezone=UTC -c datestyle=ISO -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
+            "options": "-c timezone=UTC -c datestyle=ISO -c lock_timeout=10s -c idle_in_transaction_session_timeout=15s"
         },
         open=False,
         timeout=10,

@@ -60,7 +60,7 @@ def freeze_while_deciding(running: Running) -> str:
 def test_a_worker_thawed_with_work_in_hand_is_fenced_and_writes_nothing(pair: Running) -> None:
     with Keeper(pair, PAIR) as keeper:
         frozen = freeze_while_deciding(pair)
-        # As the network of a machine that stands still: otherwise the database ends its transaction after a minute.
+        # As the network of a machine that stands still: otherwise the database ends its transaction after 15 s.
         pair.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s", frozen)
         assert_right(pair, FIRST)  # the other has taken over
         before = books(pair, "ledger.inputs")
@@ -73,7 +73,7 @@ def test_a_worker_thawed_with_work_in_hand_is_fenced_and_writes_nothing(pair: Ru
 
 
 @pytest.mark.prove
-def test_a_worker_frozen_inside_a_transaction_delays_the_other_by_a_minute_and_no_more(pair: Running) -> None:
+def test_a_worker_frozen_inside_a_transaction_delays_the_other_for_a_while_and_no_more(pair: Running) -> None:
     with Keeper(pair, PAIR) as keeper:
         frozen = freeze_while_deciding(pair)
         assert_right(pair, FIRST, within_s=120)  # the database ended what stood idle; until then the other tried
