@@ -24,6 +24,7 @@ HEAD_S_MAX = 5.0
 BODY_S_MAX = 5.0
 KEEP_ALIVE_S = 15
 STOP_S_MAX = 10
+BACKLOG = 2048
 
 SECURITY_HEADERS = (
     ("strict-transport-security", "max-age=63072000; includeSubDomains"),
@@ -181,6 +182,7 @@ def serve(app: Any, host: str, port: int, *, extra_headers: Sequence[tuple[str, 
         timeout_graceful_shutdown=STOP_S_MAX,
     )
     listening = _listen(host, port)
+    listening.listen(BACKLOG)  # whoever reads the line below may connect at once
     log.info("listening", url="http://{}:{}".format(*listening.getsockname()[:2]))
     uvicorn.Server(config).run(sockets=[listening])
 

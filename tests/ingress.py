@@ -155,9 +155,15 @@ class IngressProcess:
     def wait_until_ready(self, within_s: float = START_S_MAX) -> None:
         """Return when it would take deliveries."""
         deadline = time.monotonic() + within_s
-        while httpx.get(f"{self.url}/ready", timeout=within_s).status_code != 200:
+        while not self._is_ready():
             assert time.monotonic() < deadline, f"not ready within {within_s} s: {self.log()}"
             time.sleep(0.05)
+
+    def _is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/ready", timeout=START_S_MAX).status_code == 200
+        except httpx.TransportError:  # it is about to listen, or about to end
+            return False
 
     def wait_until_said(self, words: str) -> None:
         """Return when these words stand in its log."""
