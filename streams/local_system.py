@@ -43,7 +43,8 @@ class LocalSystem:
         arguments = ["--port", str(port), "--history", history, "--companies", str(companies)]
         names = ("QUICKBOOKS_CLIENT_ID", "QUICKBOOKS_CLIENT_SECRET", "WEBHOOK_VERIFIER_TOKENS")
         client_id, client_secret, verifier = (self.environment[name] for name in names)
-        arguments += ["--client-id", client_id, "--client-secret", client_secret, "--verifier-token", verifier]
+        # With "=", because a secret may begin with a hyphen.
+        arguments += [f"--client-id={client_id}", f"--client-secret={client_secret}", f"--verifier-token={verifier}"]
         folder = self._folder("simulator")
         child = self._start("simulator", ["connectors.simulator", "--data-dir", str(folder), *arguments])
         url = self._listening("simulator", child)
@@ -138,8 +139,8 @@ def new_environment(bootstrap: str, database_url: str, **more: str) -> dict[str,
         "DATABASE_URL": database_url,
         "MASTER_KEYS": f"local:{b64encode(secrets.token_bytes(32)).decode()}",
         "QUICKBOOKS_CLIENT_ID": "local-client",
-        "QUICKBOOKS_CLIENT_SECRET": secrets.token_urlsafe(24),
-        "WEBHOOK_VERIFIER_TOKENS": secrets.token_urlsafe(24),
+        "QUICKBOOKS_CLIENT_SECRET": secrets.token_hex(24),
+        "WEBHOOK_VERIFIER_TOKENS": secrets.token_hex(24),
         "TOPIC_PARTITIONS": "4",
         "INGRESS_PORT": "0",
         "WEB_PORT": "0",
