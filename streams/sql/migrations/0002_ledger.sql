@@ -8,7 +8,7 @@ CREATE TABLE ledger.positions (
     "partition" integer NOT NULL,                -- of company-changes
     next_offset bigint  NOT NULL,                -- the first input that is not booked yet; compare-and-set
     slice       text    NOT NULL DEFAULT '',     -- how far that input is worked, when it is a large one
-    writer      text    NOT NULL DEFAULT '',     -- which process wrote it: it knows a commit of its own that nobody confirmed
+    writer      text    NOT NULL DEFAULT '',     -- which process wrote it: so it knows its own unconfirmed commit
     PRIMARY KEY (generation, "partition")
 );
 
@@ -18,7 +18,7 @@ CREATE TABLE ledger.companies (
     home_currency      text NOT NULL DEFAULT '',
     several_currencies boolean NOT NULL DEFAULT false,
     books_closed_on    date,
-    reference_fields   text[] NOT NULL DEFAULT '{}', -- DefinitionIds of the field "Reference Number", pinned once found
+    reference_fields   text[] NOT NULL DEFAULT '{}', -- DefinitionIds of the field "Reference Number", by the company's facts
     active             boolean NOT NULL DEFAULT false,
     rules_version      integer NOT NULL DEFAULT 1,
     PRIMARY KEY (generation, company_id)
