@@ -14,10 +14,10 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from connectors.simulator.control import Control
-from connectors.simulator.page import Page
-from connectors.simulator.rest import Rest, new_tid
-from connectors.simulator.signin import SignIn
+from connectors.simulator.api.rest import Rest, new_tid
+from connectors.simulator.api.signin import SignIn
+from connectors.simulator.control.page import Page
+from connectors.simulator.control.routes import Control
 from connectors.simulator.simulator import Simulator
 
 

@@ -10,15 +10,15 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from connectors.simulator.authority import Authority
+from connectors.simulator.api.authority import Authority
+from connectors.simulator.api.company import Company, Event, Project
+from connectors.simulator.api.faults import Faults
+from connectors.simulator.api.limits import Limits
+from connectors.simulator.api.webhooks import Courier
+from connectors.simulator.books.effects import Change, Mark
 from connectors.simulator.clock import RunningClock, SteppedClock
-from connectors.simulator.company import Company, Event, Project
-from connectors.simulator.effects import Change, Mark
-from connectors.simulator.faults import Faults
-from connectors.simulator.history import HISTORY_END, write_history
-from connectors.simulator.limits import Limits
+from connectors.simulator.life.history import HISTORY_END, write_history
 from connectors.simulator.storage import Storage
-from connectors.simulator.webhooks import Courier
 
 FIRST_REALM = 9130000000000001
 NAMES = ("Bayside Builders", "Northgate Construction", "Harrow & Pike Engineering", "Summit Ridge Contractors")

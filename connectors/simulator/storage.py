@@ -15,10 +15,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from connectors.simulator.authority import Grant
-from connectors.simulator.company import Event
-from connectors.simulator.records import Application, ItemKey, Kind, Record, money
-from connectors.simulator.webhooks import Delivery, Queued, Try
+from connectors.simulator.api.authority import Grant
+from connectors.simulator.api.company import Event
+from connectors.simulator.api.webhooks import Delivery, Queued, Try
+from connectors.simulator.books.records import Application, ItemKey, Kind, Record, money
 from connectors.simulator.wire import decode, encode
 
 _TABLES = """

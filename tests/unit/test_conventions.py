@@ -21,7 +21,7 @@ MODULE_LINES_MAX = 600
 FUNCTION_LINES_MAX = 70
 # Over the budget, with the reason why it was not split. A line here must still be needed.
 LONG_MODULES = {
-    "connectors/simulator/book.py": "one company's books: no seam of the business runs through it",
+    "connectors/simulator/books/book.py": "one company's books: no seam of the business runs through it",
 }
 MONEY = (
     "schemas/*.py",

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from connectors.simulator.book import Book
+from connectors.simulator.api.company import Company, Event
+from connectors.simulator.books.book import Book
+from connectors.simulator.books.effects import Change, Mark
+from connectors.simulator.books.records import ZERO, Kind, Record, Refused
 from connectors.simulator.clock import SteppedClock
-from connectors.simulator.company import Company, Event
-from connectors.simulator.effects import Change, Mark
-from connectors.simulator.history import HISTORY_END, write_history
-from connectors.simulator.life import Life
-from connectors.simulator.records import ZERO, Kind, Record, Refused
+from connectors.simulator.life.happenings import Life
+from connectors.simulator.life.history import HISTORY_END, write_history
 from connectors.simulator.wire import decode, encode
 
 START = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from connectors.simulator.api.company import Company
+from connectors.simulator.books.records import Kind, Refused
 from connectors.simulator.clock import SteppedClock
-from connectors.simulator.company import Company
-from connectors.simulator.history import HISTORY_END, write_history
-from connectors.simulator.records import Kind, Refused
+from connectors.simulator.life.history import HISTORY_END, write_history
 from connectors.simulator.wire import decode, encode
 
 

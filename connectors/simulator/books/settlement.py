@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from connectors.simulator.customers import Customers
-from connectors.simulator.effects import Effects, Mark, Switches
-from connectors.simulator.ledger import Ledger
-from connectors.simulator.records import (
+from connectors.simulator.books.customers import Customers
+from connectors.simulator.books.effects import Effects, Mark, Switches
+from connectors.simulator.books.ledger import Ledger
+from connectors.simulator.books.records import (
     KIND_OF_LINK,
     ONE,
     ZERO,

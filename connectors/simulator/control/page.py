@@ -11,8 +11,8 @@ from html import escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from connectors.simulator.company import Company
-from connectors.simulator.records import Kind, Record
+from connectors.simulator.api.company import Company
+from connectors.simulator.books.records import Kind, Record
 from connectors.simulator.simulator import Simulator
 
 SHOWN = 15

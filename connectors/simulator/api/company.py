@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from connectors.simulator import query as language
-from connectors.simulator.book import Book
+from connectors.simulator.api import query as language
+from connectors.simulator.api.render import Renderer
+from connectors.simulator.books.book import Book
+from connectors.simulator.books.effects import Change, Mark, Switches
+from connectors.simulator.books.records import Kind, Record, Refused, not_found
 from connectors.simulator.clock import Clock
-from connectors.simulator.effects import Change, Mark, Switches
-from connectors.simulator.records import Kind, Record, Refused, not_found
-from connectors.simulator.render import Renderer
 from connectors.simulator.wire import RawJson
 
 CDC_DAYS = 30

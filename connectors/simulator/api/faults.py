@@ -14,7 +14,7 @@ from datetime import datetime
 from fnmatch import fnmatch
 from typing import Any
 
-from connectors.simulator.records import Refused
+from connectors.simulator.books.records import Refused
 from connectors.simulator.wire import encode
 
 JSON = "application/json"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from connectors.simulator.records import (
+from connectors.simulator.books.records import (
     ONE,
     ZERO,
     Kind,

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from connectors.simulator.book import Book
-from connectors.simulator.records import SALES_FORMS, ZERO, Application, Kind, Record, money, plain
+from connectors.simulator.books.book import Book
+from connectors.simulator.books.records import SALES_FORMS, ZERO, Application, Kind, Record, money, plain
 from connectors.simulator.wire import encode
 
 _NAME_VALUE = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from connectors.simulator.records import Record
+from connectors.simulator.books.records import Record
 
 
 @dataclass(slots=True)

@@ -16,9 +16,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from connectors.simulator import faults
-from connectors.simulator.authority import ACCOUNTING, Grant, OAuthRefused
-from connectors.simulator.rest import broken
+from connectors.simulator.api import faults
+from connectors.simulator.api.authority import ACCOUNTING, Grant, OAuthRefused
+from connectors.simulator.api.rest import broken
 from connectors.simulator.simulator import Simulator
 from connectors.simulator.wire import decode
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
+from connectors.simulator.api.company import Company, Project
+from connectors.simulator.books.records import Kind, Record, Refused
 from connectors.simulator.clock import SteppedClock
-from connectors.simulator.company import Company, Project
-from connectors.simulator.life import JOBS, Impossible, Life
-from connectors.simulator.records import Kind, Record, Refused
+from connectors.simulator.life.happenings import JOBS, Impossible, Life
 
 HISTORY_END = datetime(2026, 10, 31, 23, 0, tzinfo=UTC)
 FIRST_DAY = datetime(2025, 11, 1, tzinfo=UTC)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from connectors.simulator import forms
-from connectors.simulator.records import ONE, ZERO, Application, ItemKey, Kind, OpenItem, Posting, Record, money
+from connectors.simulator.books import forms
+from connectors.simulator.books.records import ONE, ZERO, Application, ItemKey, Kind, OpenItem, Posting, Record, money
 
 
 class Ledger:

@@ -15,8 +15,8 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from connectors.simulator.book import Book
-from connectors.simulator.records import Kind, Record, Refused, money, number
+from connectors.simulator.books.book import Book
+from connectors.simulator.books.records import Kind, Record, Refused, money, number
 
 PAGE_DEFAULT = 100
 PAGE_MAX = 1000

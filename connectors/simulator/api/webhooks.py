@@ -23,8 +23,8 @@ from typing import Any, Protocol
 
 import httpx
 
+from connectors.simulator.api.company import Event
 from connectors.simulator.clock import RunningClock
-from connectors.simulator.company import Event
 from connectors.simulator.wire import encode
 
 LADDER_S = (10, 20, 30, 300, 1200, 7200, 14400, 21600)  # then every six hours

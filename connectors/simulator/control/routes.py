@@ -18,15 +18,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from connectors.simulator import faults, query
-from connectors.simulator.authority import ACCOUNTING
-from connectors.simulator.company import Company
-from connectors.simulator.faults import FaultRule
-from connectors.simulator.life import Life
-from connectors.simulator.records import Kind, Refused
-from connectors.simulator.rest import JSON_TYPE
+from connectors.simulator.api import faults, query
+from connectors.simulator.api.authority import ACCOUNTING
+from connectors.simulator.api.company import Company
+from connectors.simulator.api.faults import FaultRule
+from connectors.simulator.api.rest import JSON_TYPE
+from connectors.simulator.books.records import Kind, Refused
+from connectors.simulator.life.happenings import Life
+from connectors.simulator.life.truth import truth
 from connectors.simulator.simulator import Simulator, apply_settings
-from connectors.simulator.truth import truth
 from connectors.simulator.wire import RawJson, decode, encode
 
 Handler = Callable[[Request], Awaitable[Response]]

@@ -17,11 +17,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from connectors.simulator import faults, query
-from connectors.simulator.authority import ACCOUNTING
-from connectors.simulator.company import Company
-from connectors.simulator.faults import FaultAnswer, FaultRule
-from connectors.simulator.records import Kind, Record, Refused, missing, not_found
+from connectors.simulator.api import faults, query
+from connectors.simulator.api.authority import ACCOUNTING
+from connectors.simulator.api.company import Company
+from connectors.simulator.api.faults import FaultAnswer, FaultRule
+from connectors.simulator.books.records import Kind, Record, Refused, missing, not_found
 from connectors.simulator.simulator import Simulator
 from connectors.simulator.wire import RawJson, decode, encode
 

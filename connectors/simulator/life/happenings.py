@@ -12,10 +12,10 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from connectors.simulator.book import credit_link
-from connectors.simulator.company import Company, Event, Project
-from connectors.simulator.effects import Change
-from connectors.simulator.records import ZERO, ItemKey, Kind, OpenItem, Record, Refused, money
+from connectors.simulator.api.company import Company, Event, Project
+from connectors.simulator.books.book import credit_link
+from connectors.simulator.books.effects import Change
+from connectors.simulator.books.records import ZERO, ItemKey, Kind, OpenItem, Record, Refused, money
 
 FIRST = (
     "Harbour",

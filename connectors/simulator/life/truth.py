@@ -9,9 +9,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from connectors.simulator.company import Company
-from connectors.simulator.records import ZERO, Kind, Record
-from connectors.simulator.render import key_amounts
+from connectors.simulator.api.company import Company
+from connectors.simulator.api.render import key_amounts
+from connectors.simulator.books.records import ZERO, Kind, Record
 
 LISTED = (Kind.INVOICE, Kind.CREDIT_MEMO, Kind.PAYMENT, Kind.REFUND_RECEIPT)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from connectors.simulator.records import Record, Refused, against_rules, bad_reference, missing
+from connectors.simulator.books.records import Record, Refused, against_rules, bad_reference, missing
 
 
 class Customers:

@@ -14,11 +14,11 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from connectors.simulator import forms
-from connectors.simulator.customers import Customers
-from connectors.simulator.effects import Change, Effects, Mark, Switches
-from connectors.simulator.ledger import Ledger
-from connectors.simulator.records import (
+from connectors.simulator.books import forms
+from connectors.simulator.books.customers import Customers
+from connectors.simulator.books.effects import Change, Effects, Mark, Switches
+from connectors.simulator.books.ledger import Ledger
+from connectors.simulator.books.records import (
     SALES_FORMS,
     ZERO,
     ItemKey,
@@ -33,7 +33,7 @@ from connectors.simulator.records import (
     not_found,
     plain,
 )
-from connectors.simulator.settlement import Settlement
+from connectors.simulator.books.settlement import Settlement
 
 READ_ONLY = frozenset(
     {"Id", "SyncToken", "MetaData", "domain", "sparse", "status", "TotalAmt", "Balance", "HomeBalance", "HomeTotalAmt"}
