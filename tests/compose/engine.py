@@ -23,7 +23,8 @@ class NoEngine(Exception):
 
 @contextmanager
 def engine(folder: Path) -> Iterator[Mapping[str, str]]:
-    """The environment in which `docker` reaches an engine."""
+    """The environment in which `docker` reaches an engine. Raises NoEngine before anything is built."""
+    _need_compose()
     if _answers(os.environ):
         yield dict(os.environ)
         return
@@ -53,6 +54,14 @@ def _private(folder: Path) -> Iterator[Mapping[str, str]]:
     finally:
         daemon.send_signal(signal.SIGTERM)
         daemon.wait(STOP_S_MAX)
+        _unmount(folder)
+
+
+def _unmount(folder: Path) -> None:
+    """Give back what an engine leaves mounted below its folder, such as the network of its own namespace."""
+    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for place in reversed([place for place in mounted if place.startswith(f"{folder}/")]):
+        subprocess.run(["umount", place], check=False)
 
 
 def _wait(daemon: subprocess.Popen[bytes], environment: Mapping[str, str], folder: Path) -> None:
@@ -64,8 +73,17 @@ def _wait(daemon: subprocess.Popen[bytes], environment: Mapping[str, str], folde
         time.sleep(0.2)
 
 
-def _answers(environment: Mapping[str, str]) -> bool:
+def _need_compose() -> None:
     if shutil.which("docker") is None:
         raise NoEngine("The command docker is not installed.")
+    if subprocess.run(["docker", "compose", "version"], capture_output=True).returncode != 0:
+        raise NoEngine(
+            "Docker Compose 2 is missing: `docker compose version` must answer. It is Docker's package "
+            "docker-compose-plugin, or builds with go install github.com/docker/compose/v2/cmd@v2.32.4 "
+            "(put it in ~/.docker/cli-plugins as docker-compose)."
+        )
+
+
+def _answers(environment: Mapping[str, str]) -> bool:
     asked = subprocess.run(["docker", "version"], env=dict(environment), capture_output=True)
     return asked.returncode == 0
