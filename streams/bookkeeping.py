@@ -115,7 +115,7 @@ class Bookkeeper:
         self._attempted: dict[int, Position] = {}  # what it tried to write last: its commit may have gone through
         self._writer = uuid4().hex  # stands beside what this process wrote
         self._parked = True  # an earlier process may have parked what is not in the topic yet
-        self.progressed_at = time.monotonic()  # a slice of a large input is progress, too
+        self.progressed_at = 0.0  # a transaction of a batch, a slice of a large input among them, is progress too
 
     async def assigned(self, partitions: Collection[tuple[str, int]]) -> None:
         """Newly owned: forget what was remembered, publish what an earlier owner stored and could not publish."""
@@ -132,6 +132,9 @@ class Bookkeeper:
             await self._book(partition, records)
             await self._publish([partition])
         return Outcome()
+
+    async def published(self, outcome: Outcome) -> None:
+        """Nothing to do: the ledger publishes from its outboxes itself."""
 
     async def _book(self, partition: int, records: list[Incoming]) -> None:
         position = await self._position(partition)

@@ -8,11 +8,14 @@ the committed offset at the first record that is not done; a step that stands st
 
 import asyncio
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import faust
@@ -26,8 +29,8 @@ from schemas.wire import Incoming, Outcome, Outgoing, Unworkable
 
 BATCH_MAX = 1000
 BATCH_WAIT_S = 0.05
-RETRY_S = 15.0  # a batch that cannot be worked for this long ends the process; a rebalance waits no longer
-STALL_S = 60.0  # a lag without any finished batch for this long ends the process
+RETRY_S = 15.0  # a batch that goes no further for this long ends the process; a rebalance waits no longer
+STALL_S = 60.0  # a lag without any progress for this long ends the process
 STOP_S = 30.0
 log = structlog.get_logger()
 
@@ -35,8 +38,13 @@ log = structlog.get_logger()
 class Work(Protocol):
     """What a step does with a batch. It persists or calls out, never both."""
 
+    progressed_at: float  # when something inside a batch was finished for good (time.monotonic()); 0: only batches are
+
     async def do(self, batch: Sequence[Incoming]) -> Outcome:
         """Raises TransientError to be called again with the same batch; anything else ends the process."""
+
+    async def published(self, outcome: Outcome) -> None:
+        """The broker has this outcome's outputs; its batch is acknowledged next. Raises as `do` does. Safe twice."""
 
     async def assigned(self, partitions: Collection[tuple[str, int]]) -> None:
         """These (topic, partition) are this worker's from now on, and no others."""
@@ -107,8 +115,7 @@ class _Run:
 
     async def start(self) -> None:
         """Start the app on this loop."""
-        self._folder = tempfile.TemporaryDirectory(prefix="faust-")  # Faust wants one, even without tables
-        self._app = self._create_app(self._folder.name)
+        self._app = self._create_app(_folder())
         self._app.loop = asyncio.get_running_loop()
         self._app.finalize()
         self._watchdog = asyncio.create_task(self._watch())
@@ -123,7 +130,6 @@ class _Run:
             await asyncio.wait_for(self._app.stop(), timeout=STOP_S)
         except TimeoutError:
             log.warning("step did not stop in time", step=self._step.name, after_s=STOP_S)
-        self._folder.cleanup()
 
     async def crashed(self) -> None:
         """Returns never; raises what ended the app."""
@@ -143,7 +149,7 @@ class _Run:
             assigned = arguments[0]
             names = {topic.name for topic in self._step.reads}
             self._owned = {(tp.topic, tp.partition) for tp in assigned if tp.topic in names}
-            await self._retrying(lambda: self._step.work.assigned(self._owned))
+            await self._retrying(partial(self._step.work.assigned, self._owned))
             self._finished_at = time.monotonic()
             self.has_partitions.set()
 
@@ -188,37 +194,47 @@ class _Run:
         stream.enable_acks = False
         async for events in stream.noack_take(step.batch_max, within=step.batch_wait_s):
             batch = [_incoming(event) for event in events]
-            outcome = await self._retrying(lambda batch=batch: step.work.do(batch))  # type: ignore[misc]
+            outcome = await self._retrying(partial(step.work.do, batch))
             if outcome.outputs:
-                await self._retrying(lambda outcome=outcome: delivery.publish(outcome.outputs))  # type: ignore[misc]
+                await self._retrying(partial(delivery.publish, outcome.outputs))
             if outcome.unworkable:
-                await self._retrying(
-                    lambda outcome=outcome: delivery.park(step.name, outcome.unworkable)  # type: ignore[misc]
-                )
-            published = getattr(step.work, "published", None)
-            if published is not None:
-                await published(outcome)
+                await self._retrying(partial(delivery.park, step.name, outcome.unworkable))
+            await self._retrying(partial(step.work.published, outcome))
             for event in events:
                 event.ack()
             self._finished_at = time.monotonic()
 
     async def _retrying(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Until it is done: as long as it goes further, and RETRY_S after it last did."""
+        began = time.monotonic()
+
+        def may_work_later(error: Exception) -> bool:
+            return isinstance(error, TransientError) and time.monotonic() - self._progressed_since(began) < RETRY_S
+
         async for attempt in stamina.retry_context(
-            on=TransientError, attempts=None, timeout=RETRY_S, wait_initial=0.1, wait_max=2.0
+            on=may_work_later, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0
         ):
             with attempt:
                 return await call()
+
+    def _progressed_since(self, moment: float) -> float:
+        """When the step last went further, or this moment."""
+        return max(moment, self._step.work.progressed_at)
 
     async def _watch(self) -> None:
         """End the process when there is work and none is finished: a stuck consumer looks healthy otherwise."""
         while True:
             await asyncio.sleep(STALL_S / 4)
-            finished_at = max(self._finished_at, getattr(self._step.work, "progressed_at", 0.0))
-            if time.monotonic() - finished_at < STALL_S or not self._owned:
+            if time.monotonic() - self._progressed_since(self._finished_at) < STALL_S or not self._owned:
                 continue
             if await self._delivery.lag(self._step.name, self._owned):
                 raise SystemExit(70)
             self._finished_at = time.monotonic()
+
+
+def _folder() -> str:
+    """Faust wants one, and keeps nothing in it without tables: so all share it, and a kill leaves no other behind."""
+    return str(Path(tempfile.gettempdir()) / f"intoaec-faust-{os.getuid()}")
 
 
 def _incoming(event: Any) -> Incoming:

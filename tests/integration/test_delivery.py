@@ -4,6 +4,7 @@ Each of these failed, or could fail, with Faust's own ways of doing it. Source: 
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -41,6 +42,8 @@ class Doing:
     outcome: Callable[[Sequence[Incoming]], Outcome] = lambda batch: Outcome()
     done: list[int] = field(default_factory=list)
     calls: int = 0
+    progressed_at: float = 0.0
+    told: list[Outcome] = field(default_factory=list)
 
     async def do(self, batch: Sequence[Incoming]) -> Outcome:
         self.calls += 1
@@ -48,6 +51,9 @@ class Doing:
             await self.before(batch)
         self.done += [record.offset for record in batch]
         return self.outcome(batch)
+
+    async def published(self, outcome: Outcome) -> None:
+        self.told.append(outcome)
 
     async def assigned(self, partitions: Collection[tuple[str, int]]) -> None:
         pass
@@ -158,6 +164,44 @@ async def test_what_never_works_in_time_ends_the_process_unacknowledged(
     await ended_by(place, work, TransientError)
     assert work.calls > 1
     assert await place.committed() == 0
+
+
+async def test_each_progress_inside_a_batch_gives_it_its_time_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "RETRY_S", 1.0)
+    began = time.monotonic()
+    work = Doing()
+
+    async def goes_further_for_three_seconds(batch: Sequence[Incoming]) -> None:
+        if time.monotonic() - began < 3.0:
+            work.progressed_at = time.monotonic()
+        raise TransientError("the database is away")
+
+    work.before = goes_further_for_three_seconds
+    await ended_by(place, work, TransientError)
+    assert time.monotonic() - began > 4.0
+    assert await place.committed() == 0
+
+
+async def test_a_step_is_told_before_the_acknowledgement_what_was_published_and_may_fail_for_a_while(
+    place: Place,
+) -> None:
+    failures = [TransientError("the database is away")] * 2
+
+    class Told(Doing):
+        async def published(self, outcome: Outcome) -> None:
+            assert await place.committed() < COUNT
+            if failures:
+                raise failures.pop()
+            await super().published(outcome)
+
+    place.batch_max = COUNT
+    work = Told(outcome=copied(place))
+    async with place.run(work):
+        await until(lambda: sum(len(outcome.outputs) for outcome in work.told) == COUNT)
+    assert failures == []
+    assert await place.committed() == COUNT
 
 
 def every_hundredth(batch: Sequence[Incoming]) -> Outcome:
