@@ -65,4 +65,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A whole system takes its time to start."""
     for item in items:
         if "acceptance" in Path(item.path).parts:
-            item.add_marker(pytest.mark.timeout(300))
+            item.add_marker(pytest.mark.timeout(600))

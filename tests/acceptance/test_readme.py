@@ -252,7 +252,7 @@ def run(system: Running, words: list[str]) -> subprocess.CompletedProcess[str]:
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment |= system.system.environment | {"COLUMNS": "300"}
     command = [str(Path(sys.executable).with_name("intoaec")), *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
 
 
 @pytest.fixture

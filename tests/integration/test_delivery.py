@@ -109,7 +109,7 @@ async def place(broker: RunningBroker, topic_prefix: str) -> AsyncIterator[Place
         yield Place(broker.bootstrap, topic, group, publisher.publish)
 
 
-async def until(found: Callable[[], bool], within_s: float = 30) -> None:
+async def until(found: Callable[[], bool], within_s: float = 90) -> None:
     async with asyncio.timeout(within_s):
         while not found():  # noqa: ASYNC110 (a poll with a limit)
             await asyncio.sleep(0.02)
@@ -128,7 +128,7 @@ def raise_at(offset: int, error: Exception, times: int = 10_000) -> Callable[[Se
 async def ended_by(place: Place, work: Doing, error: type[Exception], **more: Any) -> None:
     with pytest.raises(error):
         async with place.run(work, **more) as running:
-            await asyncio.wait([running], timeout=60)
+            await asyncio.wait([running], timeout=120)
 
 
 @pytest.mark.parametrize(("batch_max", "broken"), [(BATCH, 0), (BATCH, 120), (1, 20)])
@@ -263,11 +263,11 @@ async def test_a_stop_within_a_batch_finishes_it_and_doubles_nothing(place: Plac
     work = Doing(before=before)
     stop = asyncio.Event()
     running = asyncio.create_task(place.delivery().run([place.step(work)], stop=stop, ready=lambda: None))
-    await asyncio.wait_for(within.wait(), 30)
+    await asyncio.wait_for(within.wait(), 90)
     before_stop = len(work.done)
     stop.set()
     asyncio.get_running_loop().call_later(0.5, go_on.set)  # the stop has begun when the batch goes on
-    await asyncio.wait_for(running, 30)
+    await asyncio.wait_for(running, 90)
     assert len(work.done) > before_stop
     assert await place.committed() == len(work.done)
 
@@ -283,7 +283,7 @@ async def test_ready_is_said_when_every_step_owns_partitions_and_one_crash_ends_
     broken = place.step(Doing(before=raise_at(0, Broken())))
     both = place.delivery().run([broken, other], stop=asyncio.Event(), ready=ready.set)
     with pytest.raises(Broken):
-        await asyncio.wait_for(both, 60)
+        await asyncio.wait_for(both, 120)
     assert await place.committed() == 0
 
 
