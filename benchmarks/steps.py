@@ -61,8 +61,8 @@ class Timed:
         self.per_s = 0.0
 
     @property
-    def progressed_at(self) -> float:
-        return float(self._work.progressed_at)
+    def progress(self) -> int:
+        return int(self._work.progress)
 
     async def published(self, outcome: Outcome) -> None:
         await self._work.published(outcome)

@@ -38,7 +38,7 @@ log = structlog.get_logger()
 class Work(Protocol):
     """What a step does with a batch. It persists or calls out, never both."""
 
-    progressed_at: float  # when something inside a batch was finished for good (time.monotonic()); 0: only batches are
+    progress: int  # grows with everything inside a batch that is finished for good; else it stays
 
     async def do(self, batch: Sequence[Incoming]) -> Outcome:
         """Raises TransientError to be called again with the same batch; anything else ends the process."""
@@ -104,13 +104,29 @@ async def _announce(runs: Sequence["_Run"], ready: Callable[[], None]) -> None:
     ready()
 
 
+class _Clock:
+    """How long a step has stood still: since the clock was started, or since the step last went further."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self.start()
+
+    def start(self) -> None:
+        self._seen, self._since = self._work.progress, time.monotonic()
+
+    def still_s(self) -> float:
+        if self._work.progress != self._seen:
+            self.start()
+        return time.monotonic() - self._since
+
+
 class _Run:
     """One step on its own Faust app."""
 
     def __init__(self, delivery: Delivery, step: Step) -> None:
         self._delivery, self._step = delivery, step
         self._owned: set[tuple[str, int]] = set()
-        self._finished_at = time.monotonic()
+        self._clock = _Clock(step.work)
         self.has_partitions = asyncio.Event()
 
     async def start(self) -> None:
@@ -150,7 +166,7 @@ class _Run:
             names = {topic.name for topic in self._step.reads}
             self._owned = {(tp.topic, tp.partition) for tp in assigned if tp.topic in names}
             await self._retrying(partial(self._step.work.assigned, self._owned))
-            self._finished_at = time.monotonic()
+            self._clock.start()
             self.has_partitions.set()
 
         app.on_partitions_assigned.connect(on_assigned, weak=False)
@@ -202,14 +218,14 @@ class _Run:
             await self._retrying(partial(step.work.published, outcome))
             for event in events:
                 event.ack()
-            self._finished_at = time.monotonic()
+            self._clock.start()
 
     async def _retrying(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """Until it is done: as long as it goes further, and RETRY_S after it last did."""
-        began = time.monotonic()
+        clock = _Clock(self._step.work)
 
         def may_work_later(error: Exception) -> bool:
-            return isinstance(error, TransientError) and time.monotonic() - self._progressed_since(began) < RETRY_S
+            return isinstance(error, TransientError) and clock.still_s() < RETRY_S
 
         async for attempt in stamina.retry_context(
             on=may_work_later, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0
@@ -217,19 +233,15 @@ class _Run:
             with attempt:
                 return await call()
 
-    def _progressed_since(self, moment: float) -> float:
-        """When the step last went further, or this moment."""
-        return max(moment, self._step.work.progressed_at)
-
     async def _watch(self) -> None:
         """End the process when there is work and none is finished: a stuck consumer looks healthy otherwise."""
         while True:
             await asyncio.sleep(STALL_S / 4)
-            if time.monotonic() - self._progressed_since(self._finished_at) < STALL_S or not self._owned:
+            if self._clock.still_s() < STALL_S or not self._owned:
                 continue
             if await self._delivery.lag(self._step.name, self._owned):
                 raise SystemExit(70)
-            self._finished_at = time.monotonic()
+            self._clock.start()
 
 
 def _folder() -> str:

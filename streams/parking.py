@@ -236,7 +236,7 @@ class ParkedFeed:
 
     def __init__(self, connections: AsyncConnectionPool[Connection], topics: Topics) -> None:
         self._connections, self._ids = connections, topics.ids
-        self.progressed_at = 0.0  # a batch is one transaction: nothing is finished inside it
+        self.progress = 0  # a batch is one transaction: nothing is finished inside it
 
     async def do(self, batch: Sequence[Incoming]) -> Outcome:
         """Safe twice: the same bytes have the same place."""

@@ -68,7 +68,7 @@ class Projector:
         self._names = {"projector": projection.name, "generation": generation}
         self._envelope = _ENVELOPES[projection.kind]
         self._stream_of = attrgetter(f"envelope.{projection.kind}_id")
-        self.progressed_at = 0.0  # a batch is one transaction: nothing is finished inside it
+        self.progress = 0  # a batch is one transaction: nothing is finished inside it
 
     @property
     def name(self) -> str:
