@@ -221,10 +221,12 @@ class _Run:
             self._clock.start()
 
     async def _retrying(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        """Until it is done: as long as it goes further, and RETRY_S after it last did."""
-        clock = _Clock(self._step.work)
+        """Until it is done: RETRY_S from its first failure on, and again whenever it has gone further."""
+        clock: _Clock | None = None
 
         def may_work_later(error: Exception) -> bool:
+            nonlocal clock
+            clock = clock or _Clock(self._step.work)  # not from its beginning: the machine may have stood still
             return isinstance(error, TransientError) and clock.still_s() < RETRY_S
 
         async for attempt in stamina.retry_context(
