@@ -11,7 +11,7 @@ import pytest
 
 from connectors.local import Broker, Node
 from tests.acceptance.breaking import Keeper, assert_right, changing, sent
-from tests.acceptance.conftest import Start
+from tests.acceptance.conftest import Kept, Start, begun
 from tests.acceptance.running import FIRST, Running, cloud_event
 
 WORKER = "worker"
@@ -26,12 +26,28 @@ class Own(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def own(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
+def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     with Broker.start(tmp_path_factory.mktemp("own-kafka")) as broker:
-        running = start(broker.bootstrap)
-        running.begin()
-        yield Own(running, broker)
-        running.system.stop()
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def kept_own(start: Start, own_broker: Broker) -> Iterator[Kept]:
+    def begin() -> Running:
+        for node in own_broker.nodes:
+            if not node.running:
+                node.start()
+        return begun(start(own_broker.bootstrap))
+
+    kept = Kept(begin)
+    yield kept
+    kept.stop()  # before the broker
+
+
+@pytest.fixture
+def own(kept_own: Kept, own_broker: Broker, request: pytest.FixtureRequest) -> Iterator[Own]:
+    with kept_own.lent(request) as running:
+        yield Own(running, own_broker)
 
 
 def retried(running: Running) -> list[Any]:

@@ -218,7 +218,7 @@ def test_tables_of_the_readme_are_those_of_the_code() -> None:
 # --- running -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def stands_for(system: Running) -> dict[str, str]:
     """What the README's words in capitals stand for in the system under test."""
     system.change(FIRST, 5, 77)
