@@ -519,7 +519,10 @@ def _place(text: str) -> "Place":
 
 
 def _print(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    table = Table(*columns, title=title, title_justify="left", show_header=any(columns))
+    """A table; what stands first is a name that somebody will copy, so it is neither broken nor cut."""
+    table = Table(title=title, title_justify="left", show_header=any(columns))
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number == 0, overflow="fold")
     for row in rows:
         table.add_row(*(_text(value) for value in row))
     if table.row_count:

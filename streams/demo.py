@@ -7,9 +7,11 @@ Guarantees: stops cleanly on Ctrl-C and leaves no process behind; `once` ends 0 
 
 import asyncio
 import json
+import shlex
 import shutil
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -161,6 +163,11 @@ def _progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
             progress.update(task, description=what, completed=done, total=total or None)
 
         yield step
+
+
+def _from_here(path: Path) -> str:
+    """As short as it can be typed."""
+    return f"./{path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else str(path)
 
 
 class Stop(NamedTuple):
@@ -328,9 +335,16 @@ class Demo:
         for stop in self.stops:
             table.add_row(stop.name, f"{stop.after_s:.2f} s", stop.detail)
         self.console.print(table)
-        self.console.print(
-            f"[dim]intoaec trace {cause_id} shows the chain; first row {since_start_s:.1f} s after start[/dim]"
-        )
+        self.console.print(f"[dim]first row {since_start_s:.1f} s after start; while this runs, the chain again:[/dim]")
+        self.console.print(self._typed(f"trace {cause_id}"), soft_wrap=True)
+
+    def _typed(self, command: str) -> str:
+        """How a person types a command of `intoaec` here, in a shell that keeps its own settings."""
+        file = self.system.folder / "environment"
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in self.system.environment.items()]
+        file.touch(mode=0o600)
+        file.write_text("\n".join([*lines, ""]))
+        return f"(. {_from_here(file)} && {_from_here(Path(sys.executable).with_name('intoaec'))} {command})"
 
     def show_balances(self) -> None:
         """The projects with their figures."""
@@ -363,7 +377,9 @@ class Demo:
         """Where to look."""
         urls = self.system.urls
         self.console.print(
-            f"\nProjects    {urls['web']}\nQuickBooks  {urls['simulator']}/_sim\nIngress     {urls['ingress']}"
+            f"\nProjects    {urls['web']}\nQuickBooks  {urls['simulator']}/_sim\nIngress     {urls['ingress']}\n"
+            f"Look        {self._typed('status')}",
+            soft_wrap=True,
         )
 
     # --- small ways in -------------------------------------------------------------------------------------------
