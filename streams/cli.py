@@ -110,8 +110,9 @@ def worker(
             ready_file.touch()
 
     settings = _logging(_settings())
-    with _ending_at_once(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run_worker(settings, ROLES if Role.ALL.value in chosen else chosen, ready=ready))
+    with _ending_at_once():  # and so no Runner: that waits for every task, whatever it waits for
+        running = run_worker(settings, ROLES if Role.ALL.value in chosen else chosen, ready=ready)
+        uvloop.new_event_loop().run_until_complete(running)
 
 
 @app.command(rich_help_panel="Run")

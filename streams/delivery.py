@@ -31,7 +31,7 @@ BATCH_MAX = 1000
 BATCH_WAIT_S = 0.05
 RETRY_S = 15.0  # a batch that goes no further for this long ends the process; a rebalance waits no longer
 STALL_S = 60.0  # a lag without any progress for this long ends the process
-STOP_S = 30.0
+STOP_S = 20.0  # for the batch in hand; what is not left then is left by the end of the process
 log = structlog.get_logger()
 
 
@@ -142,9 +142,12 @@ class _Run:
         if not hasattr(self, "_app"):
             return
         self._watchdog.cancel()
-        try:
-            await asyncio.wait_for(self._app.stop(), timeout=STOP_S)
-        except TimeoutError:
+        # Not `wait_for`: Faust swallows a cancellation, and may wait a minute for the answer to a LeaveGroup.
+        stopping = asyncio.create_task(self._app.stop())
+        await asyncio.wait([stopping], timeout=STOP_S)
+        if stopping.done():
+            stopping.result()
+        else:
             log.warning("step did not stop in time", step=self._step.name, after_s=STOP_S)
 
     async def crashed(self) -> None:
