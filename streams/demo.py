@@ -103,7 +103,7 @@ def _start(stack: ExitStack, console: Console, folder: Path, bootstrap: str, dat
         system = LocalSystem(folder, environment)
         stack.callback(system.stop)
         step("creating topics and tables", 0, 0)
-        migrate(database_url)
+        _migrate(database_url)
         asyncio.run(prepare_topics(system.settings))
         step("starting the simulated QuickBooks", 0, 0)
         system.simulator(port=_port(SIMULATOR_PORT))
@@ -122,6 +122,13 @@ def _refuse_other_build(folder: Path, migrations: Path = MIGRATIONS) -> None:
     if any(ours.get(name) != digest for name, digest in kept.items()):
         raise CannotStart(OTHER_BUILD)
     file.write_text(json.dumps(ours, indent=2))
+
+
+def _migrate(database_url: str) -> None:
+    try:
+        migrate(database_url)
+    except psycopg.Error as error:
+        raise CannotStart(f"The tables cannot be brought to this build's shape. {OTHER_BUILD} ({error})") from error
 
 
 def _start_worker(system: LocalSystem, step: Callable[[str, int, int], None]) -> None:
