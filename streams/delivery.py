@@ -22,6 +22,8 @@ import faust
 import mode
 import stamina
 import structlog
+from faust.transport.drivers.aiokafka import Consumer
+from mode.threads import WorkerThread
 
 from schemas.errors import TransientError
 from schemas.topics import Topic
@@ -31,6 +33,7 @@ BATCH_MAX = 1000
 BATCH_WAIT_S = 0.05
 RETRY_S = 15.0  # a batch that goes no further for this long ends the process; a rebalance waits no longer
 STALL_S = 60.0  # a lag without any progress for this long ends the process
+THREAD_S = 2.0
 STOP_S = 20.0  # for the batch in hand; what is not left then is left by the end of the process
 log = structlog.get_logger()
 
@@ -160,6 +163,7 @@ class _Run:
 
     def _create_app(self, folder: str) -> Any:
         app = faust.App(self._step.name, **self._settings(folder))
+        app.transport.Consumer = _Consumer  # type: ignore[misc]
         topic = app.topic(*(topic.name for topic in self._step.reads), key_serializer="raw", value_serializer="raw")
         agent = app.agent(topic, name=self._step.name, supervisor_strategy=mode.CrashingSupervisor, concurrency=1)
         agent(self._deliver)
@@ -247,6 +251,20 @@ class _Run:
             if await self._delivery.lag(self._step.name, self._owned):
                 raise SystemExit(70)
             self._clock.start()
+
+
+class _Thread(WorkerThread):
+    """Faust waits for the end of a consumer's thread without a limit, and stops this loop while it does."""
+
+    def stop(self) -> None:
+        self.is_stopped.wait(THREAD_S)
+
+
+class _Consumer(Consumer):
+    def _new_consumer_thread(self) -> Any:
+        thread = super()._new_consumer_thread()
+        thread.Worker = _Thread
+        return thread
 
 
 def _folder() -> str:

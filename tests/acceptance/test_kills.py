@@ -85,7 +85,9 @@ def test_a_worker_thawed_with_work_in_hand_is_fenced_and_writes_nothing(pair: Ru
         pair.system.children[frozen].signal(signal.SIGCONT)
         pair.wait_for(lambda: frozen in [ended.name for ended in keeper.ended], THAWED_S_MAX)
         keeper.wait_until_all_run()
-    assert unexplained(keeper.ended) == []
+    fenced = next(ended for ended in keeper.ended if ended.name == frozen)
+    assert (fenced.exit_code, "another worker owns it" in fenced.log) == (1, True), fenced
+    assert unexplained([ended for ended in keeper.ended if ended is not fenced]) == []
     assert_nothing_written(pair, before, inputs_before)
 
 
