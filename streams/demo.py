@@ -174,7 +174,7 @@ def _progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
 
 def _from_here(path: Path) -> str:
     """As short as it can be typed."""
-    return f"./{path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else str(path)
+    return shlex.quote(f"./{path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else str(path))
 
 
 class Stop(NamedTuple):
