@@ -7,14 +7,17 @@ Guarantees: stops cleanly on Ctrl-C and leaves no process behind; `once` ends 0 
 
 import asyncio
 import json
+import shlex
 import shutil
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +29,7 @@ from rich.table import Table
 
 from connectors.child import CannotStart
 from connectors.local import Broker, Database
-from connectors.postgres import migrate
+from connectors.postgres import MIGRATIONS, migrate
 from streams.local_system import LocalSystem, kept_environment, new_environment
 from streams.requests import Mapping, Requests
 from streams.topology import opened, prepare_topics
@@ -37,6 +40,9 @@ SIMULATOR_PORT = 8090
 HISTORY_S_MAX = 180.0
 WEBHOOK_S_MAX = 60.0
 PERSON = "demo"
+OTHER_BUILD = (
+    "What an earlier `make demo` kept is of another build. Type `make demo-reset` to forget it, then `make demo` again."
+)
 
 
 class DemoFailed(Exception):
@@ -92,19 +98,46 @@ def _start(stack: ExitStack, console: Console, folder: Path, bootstrap: str, dat
             bootstrap = stack.enter_context(Broker.start(folder / "kafka", progress=step)).bootstrap
         if not database_url:
             database_url = stack.enter_context(Database.start(folder / "postgres", progress=step)).url
+            _refuse_other_build(folder)
         environment = kept_environment(folder / "settings.json", _environment(bootstrap, database_url))
         system = LocalSystem(folder, environment)
         stack.callback(system.stop)
         step("creating topics and tables", 0, 0)
-        migrate(database_url)
+        _migrate(database_url)
         asyncio.run(prepare_topics(system.settings))
         step("starting the simulated QuickBooks", 0, 0)
         system.simulator(port=_port(SIMULATOR_PORT))
         step("starting ingress, pages and worker", 0, 0)
         system.ingress()
         system.web()
-        system.worker(progress=step)
+        _start_worker(system, step)
     return Demo(console, system, database_url)
+
+
+def _refuse_other_build(folder: Path, migrations: Path = MIGRATIONS) -> None:
+    """Tables that were made by other migrations fit no more; migrations that came since are no obstacle."""
+    file = folder / "migrations.json"
+    kept: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+    ours = {path.name: sha256(path.read_bytes()).hexdigest() for path in migrations.glob("*.sql")}
+    if any(ours.get(name) != digest for name, digest in kept.items()):
+        raise CannotStart(OTHER_BUILD)
+    file.write_text(json.dumps(ours, indent=2))
+
+
+def _migrate(database_url: str) -> None:
+    try:
+        migrate(database_url)
+    except psycopg.Error as error:
+        raise CannotStart(f"The tables cannot be brought to this build's shape. {OTHER_BUILD} ({error})") from error
+
+
+def _start_worker(system: LocalSystem, step: Callable[[str, int, int], None]) -> None:
+    try:
+        system.worker(progress=step)
+    except CannotStart as error:
+        if "offsets align" in system.children["worker"].log.read_text():
+            raise CannotStart(OTHER_BUILD) from error
+        raise
 
 
 def _environment(bootstrap: str, database_url: str) -> dict[str, str]:
@@ -137,6 +170,11 @@ def _progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
             progress.update(task, description=what, completed=done, total=total or None)
 
         yield step
+
+
+def _from_here(path: Path) -> str:
+    """As short as it can be typed."""
+    return shlex.quote(f"./{path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else str(path))
 
 
 class Stop(NamedTuple):
@@ -304,9 +342,16 @@ class Demo:
         for stop in self.stops:
             table.add_row(stop.name, f"{stop.after_s:.2f} s", stop.detail)
         self.console.print(table)
-        self.console.print(
-            f"[dim]intoaec trace {cause_id} shows the chain; first row {since_start_s:.1f} s after start[/dim]"
-        )
+        self.console.print(f"[dim]first row {since_start_s:.1f} s after start; while this runs, the chain again:[/dim]")
+        self.console.print(self._typed(f"trace {cause_id}"), soft_wrap=True)
+
+    def _typed(self, command: str) -> str:
+        """How a person types a command of `intoaec` here, in a shell that keeps its own settings."""
+        file = self.system.folder / "environment"
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in self.system.environment.items()]
+        file.touch(mode=0o600)
+        file.write_text("\n".join([*lines, ""]))
+        return f"(. {_from_here(file)} && {_from_here(Path(sys.executable).with_name('intoaec'))} {command})"
 
     def show_balances(self) -> None:
         """The projects with their figures."""
@@ -339,7 +384,9 @@ class Demo:
         """Where to look."""
         urls = self.system.urls
         self.console.print(
-            f"\nProjects    {urls['web']}\nQuickBooks  {urls['simulator']}/_sim\nIngress     {urls['ingress']}"
+            f"\nProjects    {urls['web']}\nQuickBooks  {urls['simulator']}/_sim\nIngress     {urls['ingress']}\n"
+            f"Look        {self._typed('status')}",
+            soft_wrap=True,
         )
 
     # --- small ways in -------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def install_gates(running: Running) -> None:
 
 
 @contextmanager
-def held_at(running: Running, stop: Stop, within_s: float = 30.0) -> Iterator[str]:
+def held_at(running: Running, stop: Stop, within_s: float = 120.0) -> Iterator[str]:
     """The name of a worker that stands at this stop until the block ends."""
     if stop is Stop.COMMITTED_NOT_PUBLISHED:
         with _held_before_publishing(running, within_s) as name:
@@ -107,6 +107,23 @@ class Ended(NamedTuple):
     log: str
 
 
+_TAKEN_FOR_DEAD = ("member_id was not recognized", "session expired", "UnknownMemberId", "IllegalGeneration")
+
+
+def unexplained(ended: Sequence[Ended]) -> list[Ended]:
+    """Workers that ended by themselves without a good reason.
+
+    The one good reason: on a busy machine the broker took it for dead, another took over, and it was fenced.
+    """
+    return [
+        each
+        for each in ended
+        if each.exit_code != 1
+        or "another worker" not in each.log
+        or not any(sign in each.log for sign in _TAKEN_FOR_DEAD)
+    ]
+
+
 class Keeper:
     """Keeps workers running: who ends is started again, and what it said is kept."""
 
@@ -117,13 +134,13 @@ class Keeper:
         self.ended: list[Ended] = []  # workers that nobody killed
 
     def kill(self, name: str) -> None:
-        """End a worker at once."""
+        """End a worker at once; one that has just ended by itself is noted in the next round."""
         with self._lock:
             child = self._running.system.children[name]
-            assert child.running, f"{name} has ended by itself: {child.last_words()}"
-            child.kill()
+            if child.running:
+                child.kill()
 
-    def wait_until_all_run(self, within_s: float = 60.0) -> None:
+    def wait_until_all_run(self, within_s: float = 180.0) -> None:
         """Every worker runs, and owns partitions or is ready to."""
         self._running.wait_for(self._all_run, within_s, lambda: self.ended)
 
@@ -186,7 +203,7 @@ def changing(running: Running, company_id: str, seed: int, *, count: int = 2, ev
 # --- what is right -----------------------------------------------------------------------------------------------
 
 
-def assert_right(running: Running, *company_ids: str, within_s: float = 90.0) -> None:
+def assert_right(running: Running, *company_ids: str, within_s: float = 180.0) -> None:
     """Nothing is lost, doubled, parked or blocked; figures are QuickBooks' own; versions are whole."""
     running.settle(within_s)
     for company_id in company_ids:
@@ -264,7 +281,7 @@ def command(running: Running, *arguments: str) -> tuple[int, str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=180,
     )
     return done.returncode, done.stdout + done.stderr
 
