@@ -126,6 +126,7 @@ class Simulator:
         book.field_names, book.multicurrency = state["field_names"], state["multicurrency"]
         book.closed_until = state["closed_until"]
         book.restore(self.storage.records(company.realm))
+        company.shelf.shelf.restore(self.storage.notes().get(f"shelf {company.realm}", []))
         for counter, value in self.storage.notes().get(f"ids {company.realm}", {}).items():
             book.next_ids[counter] = max(book.next_ids[counter], value)
 
@@ -134,6 +135,9 @@ class Simulator:
             self.storage.keep_records(company.realm, [one.record for one in changes if one.mark > Mark.SEEN])
             if any(one.operation == "Create" for one in changes):
                 self.storage.keep_note(f"ids {company.realm}", company.book.next_ids)
+            if not company.shelf.shelf.is_kept:
+                self.storage.keep_note(f"shelf {company.realm}", company.shelf.shelf.state())
+                company.shelf.shelf.is_kept = True
             self.courier.enqueue(events)
 
 

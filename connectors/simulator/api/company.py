@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from connectors.simulator.api import query as language
 from connectors.simulator.api.render import Renderer
+from connectors.simulator.api.shelf_view import ShelfView
 from connectors.simulator.books.book import Book
 from connectors.simulator.books.effects import Change, Mark, Switches
 from connectors.simulator.books.records import Kind, Record, Refused, not_found
@@ -62,6 +63,7 @@ class Company:
         self.switches = Switches()
         self.book = Book(switches=self.switches)
         self.renderer = Renderer(self.book, self.zone)
+        self.shelf = ShelfView(self.book, self.zone)
         self.projects: list[Project] = []
         self.listeners: list[Listener] = []
         self.visibility_delay_s = 0.0
@@ -88,6 +90,12 @@ class Company:
     def merge(self, kept_id: str, gone_id: str) -> Record:
         """Merge one customer into another; raises Refused."""
         return self._tell(self.book.merge(kept_id, gone_id, self.clock.now()))
+
+    def write_on_shelf(self, entity: str, body: dict[str, Any], operation: str) -> dict[str, Any]:
+        """Make, change or delete a record that the book knows nothing of; raises Refused."""
+        written, word = self.shelf.write(entity, body, operation, self.clock.now())
+        self.announce(entity, written["Id"], word)
+        return written
 
     def token_body(self, kind: Kind, record_id: str) -> dict[str, Any]:
         """The smallest body that may write a record: its id and its present token. Raises Refused(610)."""
@@ -147,6 +155,8 @@ class Company:
         if special is not None:
             return special
         today = self.clock.now().astimezone(self.zone).date().isoformat()
+        if shelved := self.shelf.entity_of(statement.entity):
+            return self.shelf.answer(shelved, statement, today)
         found = language.rows(statement, self.book, self.zone, today)
         if self._hidden:
             found = [record for record in found if self._hidden_text(record.kind, record.id) != (None,)]
@@ -175,6 +185,12 @@ class Company:
             )
         left, answers = CDC_MAX, []
         for entity in entities:
+            if shelved := self.shelf.entity_of(entity):
+                changed = self.shelf.changed_since(shelved, since)[:left]
+                left -= len(changed)
+                shown = {shelved: changed, "startPosition": 1, "maxResults": len(changed)}
+                answers.append(shown if changed else {})
+                continue
             kind = language.kind_of(entity)
             found = self._changed(kind, since)[:left] if kind else []
             left -= len(found)

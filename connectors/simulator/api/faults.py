@@ -33,8 +33,9 @@ class FaultAnswer:
 
 
 def refusal(refused: Refused, time: str) -> FaultAnswer:
-    """A validation fault, as recorded."""
-    return FaultAnswer(400, encode({"Fault": fault_of(refused), "time": time}))
+    """A validation fault, as recorded: an id that is no number is refused too early to be told the time."""
+    when = {} if refused.code == "2030" else {"time": time}
+    return FaultAnswer(400, encode({"Fault": fault_of(refused)} | when))
 
 
 def fault_of(refused: Refused) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -248,11 +248,33 @@ def rows(statement: Statement, book: Book, zone: ZoneInfo, today: str) -> list[R
     kind = kind_of(statement.entity)
     if kind is None:
         return []
-    known = PROPERTIES[kind]
+    if kind is Kind.CUSTOMER and not asks_for_inactive(statement):
+        statement = replace(statement, conditions=[*statement.conditions, Condition("Active", "=", ["true"])])
+    found = chosen(statement, _candidates(statement, book, kind), PROPERTIES[kind], book, zone, today)
+    return found if statement.order else _in_unasked_order(found, kind, book)
+
+
+def _in_unasked_order(found: list[Record], kind: Kind, book: Book) -> list[Record]:
+    """Names come by their full name (recorded); of documents sources disagree, so a switch decides."""
+    if kind is Kind.CUSTOMER:
+        return sorted(found, key=lambda one: _full_name(book, one).lower())
+    if book.switches.unordered_newest_first:
+        return sorted(found, key=lambda one: one.updated_at, reverse=True)
+    return found
+
+
+def asks_for_inactive(statement: Statement) -> bool:
+    """Whether the statement says itself which of the active and inactive names it wants."""
+    return any(condition.property.lower() == "active" for condition in statement.conditions)
+
+
+def chosen(
+    statement: Statement, candidates: Iterable[Any], known: dict[str, Property], book: Book, zone: ZoneInfo, today: str
+) -> list[Any]:
+    """Those of the candidates for which every condition holds, in the statement's order. Raises Refused(4001)."""
+    kind = statement.entity
     tests = [_test(condition, known, kind, zone, today) for condition in statement.conditions]
-    if kind is Kind.CUSTOMER and not any(condition.property.lower() == "active" for condition in statement.conditions):
-        tests.append(lambda book, record: bool(record.fields["Active"]))
-    found = [one for one in _candidates(statement, book, kind) if all(test(book, one) for test in tests)]
+    found = [one for one in candidates if all(test(book, one) for test in tests)]
     for name, descending in reversed(statement.order):
         asked = _known(known, name, kind)
         if not asked.sortable:
@@ -279,7 +301,7 @@ def _candidates(statement: Statement, book: Book, kind: Kind) -> Iterable[Record
     return list(stored.values())
 
 
-def _known(known: dict[str, Property], name: str, kind: Kind) -> Property:
+def _known(known: dict[str, Property], name: str, kind: str) -> Property:
     asked = known.get(name.lower())
     if asked is None:
         raise invalid(f"Property {name} not found for Entity {kind}")
@@ -287,7 +309,7 @@ def _known(known: dict[str, Property], name: str, kind: Kind) -> Property:
 
 
 def _test(
-    condition: Condition, known: dict[str, Property], kind: Kind, zone: ZoneInfo, today: str
+    condition: Condition, known: dict[str, Property], kind: str, zone: ZoneInfo, today: str
 ) -> Callable[[Book, Record], bool]:
     asked = _known(known, condition.property, kind)
     operator = condition.operator

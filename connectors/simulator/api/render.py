@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from connectors.simulator.books.book import Book
+from connectors.simulator.books.forms import CHART, UNDEPOSITED
 from connectors.simulator.books.records import SALES_FORMS, ZERO, Application, Kind, Record, money, plain
 from connectors.simulator.wire import encode
 
@@ -102,6 +103,8 @@ class Renderer:
             written["LinkedTxn"] = [{"TxnId": payment, "TxnType": "Payment"} for payment in self.book.links_of(record)]
         written |= {"Line": fields["Line"], "TxnTaxDetail": fields["TxnTaxDetail"]} | self._customer_ref(record)
         written |= _given(fields, _PASSED_ON)
+        if kind is Kind.SALES_RECEIPT:
+            written.setdefault("DepositToAccountRef", {"value": UNDEPOSITED, "name": CHART[UNDEPOSITED].name})
         return written | self._sales_totals(record)
 
     def _sales_totals(self, record: Record) -> dict[str, Any]:
@@ -189,11 +192,13 @@ def _given(fields: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
 
 _PASSED_ON = (
     *("CustomerMemo", "BillAddr", "ShipAddr", "FreeFormAddress", "SalesTermRef", "DueDate", "ShipDate", "BillEmail"),
-    *("PaymentMethodRef", "PaymentRefNum", "DepositToAccountRef", "InvoiceRef"),
+    *("PaymentMethodRef", "PaymentRefNum", "DepositToAccountRef", "InvoiceRef", "DeliveryInfo", "ShipMethodRef"),
+    *("TrackingNum", "BillEmailCc", "BillEmailBcc", "ShipFromAddr", "PaymentType", "CheckPayment", "TxnSource"),
+    *("CreditCardPayment", "GlobalTaxCalculation", "TaxExemptionRef"),
 )
 _CONTACT = (
     *("PrimaryPhone", "AlternatePhone", "Mobile", "Fax", "PrimaryEmailAddr", "WebAddr"),
-    *("SalesTermRef", "PaymentMethodRef", "CustomerTypeRef", "ResaleNum"),
+    *("SalesTermRef", "PaymentMethodRef", "CustomerTypeRef", "ResaleNum", "DefaultTaxCodeRef", "ARAccountRef"),
 )
 _WRITERS: dict[Kind, Callable[[Renderer, Record], dict[str, Any]]] = {
     Kind.CUSTOMER: Renderer._customer,

@@ -145,6 +145,8 @@ class Rest:
         if head in READ_ONLY_ENTITIES and call.method == "GET":
             body = call.company.company_info() if head == "companyinfo" else call.company.preferences()
             return encode({READ_ONLY_ENTITIES[head]: body, "time": call.time})
+        if shelved := call.company.shelf.entity_of(head):
+            return self._on_shelf(call, shelved)
         kind = _kind(head, call)
         if call.method == "GET" and len(call.parts) == 2:
             return self._read(call, kind)
@@ -155,10 +157,18 @@ class Rest:
     # ---- reads ---------------------------------------------------------------------------------------------------
 
     def _read(self, call: Call, kind: Kind) -> str:
-        record_id = call.parts[1]
-        if not record_id.isdigit():
-            raise Refused("2030", "Invalid ID", f"Id should be a valid number. Supplied value:{record_id}", "Id")
+        record_id = _checked_id(call.parts[1])
         return encode({kind.value: RawJson(call.company.read(kind, record_id)), "time": call.time})
+
+    def _on_shelf(self, call: Call, entity: str) -> str:
+        if call.method == "GET" and len(call.parts) == 2:
+            return encode({entity: call.company.shelf.read(entity, _checked_id(call.parts[1])), "time": call.time})
+        if call.method == "POST" and len(call.parts) == 1:
+            operation = call.parameters.get("operation", "").lower()
+            return encode(
+                {entity: call.company.write_on_shelf(entity, decode(call.body), operation), "time": call.time}
+            )
+        raise _unsupported(call)
 
     def _query(self, call: Call) -> str:
         text = call.body.decode() if call.method == "POST" else call.parameters.get("query", "")
@@ -212,6 +222,8 @@ class Rest:
             return {"QueryResponse": call.company.query(item["Query"])}
         operation = str(item.get("operation", "create")).lower()
         entity = next((key for key in item if key not in ("bId", "operation", "optionsData")), "")
+        if shelved := call.company.shelf.entity_of(entity):
+            return {entity: call.company.write_on_shelf(shelved, item[entity], operation)}
         kind = _kind(entity.lower(), call)
         if item.get("optionsData") == "void":
             operation = "void"
@@ -253,6 +265,12 @@ def _kind(head: str, call: Call) -> Kind:
     if head in {name.lower() for name in query.EMPTY_ENTITIES} and call.method == "GET":
         raise not_found()
     raise _unsupported(call)
+
+
+def _checked_id(given: str) -> str:
+    if not given.isdigit():
+        raise Refused("2030", "Invalid ID", f"Id should be a valid number. Supplied value:{given}", "Id")
+    return given
 
 
 def _unsupported(call: Call) -> Refused:

@@ -10,7 +10,8 @@ Source: intuit.md 3.9, 4, 9; measured balances of section 9.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime
+from contextlib import suppress
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -270,6 +271,8 @@ class Book:
         if kind is not Kind.CUSTOMER:
             fields.setdefault("TxnDate", at.date().isoformat())
             self._check_open_period(fields)
+        if kind is Kind.INVOICE:
+            self._fill_from_customer(fields)
         blank = Record(kind, "", {}, created_at=at, updated_at=at)
         if kind is Kind.CUSTOMER:
             currency = self._checked_currency(fields.get("CurrencyRef"))
@@ -288,6 +291,16 @@ class Book:
         self.settlement.relink(record, draft.applications, effects)
         self._after_change(record, effects)
         return record
+
+    def _fill_from_customer(self, fields: dict[str, Any]) -> None:
+        """What QuickBooks writes into an invoice by itself (recorded): addresses, and thirty days to pay."""
+        customer = self.records[Kind.CUSTOMER].get(str((fields.get("CustomerRef") or {}).get("value")))
+        for key in ("BillAddr", "ShipAddr"):
+            if customer and key in customer.fields:
+                fields.setdefault(key, copy_tree(customer.fields[key]))
+        with suppress(ValueError):  # a date that is none is refused later
+            due = date.fromisoformat(str(fields["TxnDate"])) + timedelta(days=30)
+            fields.setdefault("DueDate", due.isoformat())
 
     def _draft(self, record: Record, fields: dict[str, Any], body: dict[str, Any]) -> Record:
         """What the record would become, fully checked, before anything is changed."""

@@ -28,6 +28,7 @@ class Switches:
     payment_family_only: bool = True  # a payment may only link documents of its customer and that customer's jobs
     false_deletes: bool = False  # CDC reports an updated record as Deleted now and then
     auto_apply_credits: bool = False  # new invoices eat open credits at once
+    unordered_newest_first: bool = False  # documents without ORDERBY: latest change first (recorded) or oldest first
 
 
 class Mark(IntEnum):
