@@ -102,7 +102,7 @@ def tree(text: str) -> Any:
             root = ET.fromstring(text.strip())
         except ET.ParseError:
             return None
-        return {_local(root.tag): _element(root)}
+        return None if _local(root.tag).lower() == "html" else {_local(root.tag): _element(root)}
     try:
         return json.loads(text, parse_float=Number, parse_int=Number)
     except ValueError:

@@ -32,7 +32,8 @@ FOLDER = os.environ.get("QBO_RECORDINGS", "")
 FILES = sorted(Path(FOLDER).glob("*.json")) if FOLDER else []
 pytestmark = pytest.mark.skipif(not FILES, reason="QBO_RECORDINGS names no folder with recorded answers of Intuit")
 ALL = [exchange for path in FILES for exchange in exchanges(path)]
-JSON_ANSWERS = [each for each in ALL if each.status == 200 and each.answered.lstrip().startswith("{")]
+# Reports and files have no `time`; our client asks for neither, and would call them no answer.
+JSON_ANSWERS = [each for each in ALL if each.status == 200 and isinstance(each.answer, dict) and "time" in each.answer]
 each_exchange = pytest.mark.parametrize("exchange", ALL, ids=lambda each: each.name)
 each_answer = pytest.mark.parametrize("exchange", JSON_ANSWERS, ids=lambda each: each.name)
 BOOKED = {*SALES, PAYMENT, CUSTOMER}
@@ -210,7 +211,7 @@ def expected(exchange: Exchange) -> set[object]:
     fault = fault_of(reply_of(exchange))
     code = fault.code if fault else ""
     if exchange.status == 200 and fault is None:
-        return {Answer} if exchange.answered.lstrip().startswith("{") else {Unreadable.TROUBLE}
+        return {Answer} if exchange in JSON_ANSWERS else {Unreadable.TROUBLE}
     if exchange.status == 429 or code == "3001":
         return {Unreadable.THROTTLED}
     if code == "3100":

@@ -226,6 +226,7 @@ class Company:
         }
         return {
             **{"CompanyName": self.name, "LegalName": self.name, "CompanyAddr": address, "LegalAddr": address},
+            **{"CustomerCommunicationAddr": address, "PrimaryPhone": {}},
             **{"CompanyStartDate": "2024-01-15", "FiscalYearStartMonth": "January", "Country": "US"},
             **{"Email": {"Address": "books@builders.example"}, "WebAddr": {}, "SupportedLanguages": "en"},
             "NameValue": [

@@ -115,7 +115,8 @@ class Renderer:
             written["HomeTotalAmt"] = money(record.total * record.rate)
         written["ApplyTaxAfterDiscount"] = bool(fields.get("ApplyTaxAfterDiscount", False))
         written["PrintStatus"] = fields.get("PrintStatus", "NeedToPrint")
-        written["EmailStatus"] = fields.get("EmailStatus", "NotSet")
+        if record.kind is not Kind.REFUND_RECEIPT:
+            written["EmailStatus"] = fields.get("EmailStatus", "NotSet")
         written["Balance"] = open_now
         if "Deposit" in fields:
             written["Deposit"] = fields["Deposit"]

@@ -89,7 +89,7 @@ class ShelfView:
             "SyncToken": str(leaf.sync_token),
             "MetaData": meta,
         }
-        return leaf.fields | self._form(leaf) | identity
+        return leaf.shown_fields | self._form(leaf) | identity
 
     def _form(self, leaf: Leaf) -> dict[str, Any]:
         """What only forms show: custom fields, and the customer's name as it is now."""

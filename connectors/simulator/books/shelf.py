@@ -24,6 +24,9 @@ SUMS = frozenset({"PurchaseOrder", "Bill", "VendorCredit", "BillPayment"})
 PLAIN = frozenset({"TimeActivity", "Transfer", "CompanyCurrency", "Budget", "Attachable"})
 ENTITIES = PEOPLE | NAMED | FORMS | SUMS | PLAIN
 NEVER_DELETED = PEOPLE | NAMED  # only made inactive
+DELETED = " (deleted)"
+_NAMES = ("Name", "DisplayName", "FullyQualifiedName")
+_ALWAYS_KEPT = frozenset({"Active", "CurrencyRef", "TxnDate", "DocNumber"})  # by a full update that leaves them out
 _COMPUTED = frozenset(
     {"Id", "SyncToken", "MetaData", "domain", "sparse", "status", "time", "Balance", "TotalAmt", "FullyQualifiedName"}
     | {"CurrentBalance", "CurrentBalanceWithSubAccounts", "Level", "HomeTotalAmt", "HomeBalance", "V4IDPseudonym"}
@@ -43,9 +46,12 @@ class Leaf:
     deleted: bool = False
 
     @property
-    def voided(self) -> bool:
-        """Nothing here is ever voided."""
-        return False
+    def shown_fields(self) -> dict[str, Any]:
+        """The fields as QuickBooks shows them: the name of what is inactive carries a suffix."""
+        if self.entity not in NEVER_DELETED or self.fields.get("Active", True):
+            return self.fields
+        suffixed = [key for key in _NAMES if key in self.fields]
+        return self.fields | {key: f"{self.fields[key]}{DELETED}" for key in suffixed}
 
 
 class Shelf:
@@ -78,9 +84,7 @@ class Shelf:
         """Change a record, sparsely where the body says so. Raises Refused."""
         leaf = self._current(entity, body)
         given = _own(body)
-        always = {
-            key: leaf.fields[key] for key in ("Active", "CurrencyRef", "TxnDate", "DocNumber") if key in leaf.fields
-        }
+        always = {key: value for key, value in leaf.fields.items() if key in _ALWAYS_KEPT}
         merged: dict[str, Any] = {**copy_tree(leaf.fields), **given} if body.get("sparse") else {**always, **given}
         leaf.fields = self._complete(entity, merged, at, home_currency, leaf.id)
         self._touch(leaf, at)
@@ -123,7 +127,7 @@ class Shelf:
         if entity in NEVER_DELETED:
             self._check_name(entity, fields, own_id)
         filled = _DEFAULTS.get(entity, _nothing)(fields) | fields
-        if entity in PEOPLE or entity == "Account" or entity in FORMS | SUMS:
+        if entity in ("Vendor", "Account") or entity in FORMS | SUMS:
             filled.setdefault("CurrencyRef", {"value": home_currency, "name": forms_currency(home_currency)})
         if entity in NEVER_DELETED:
             filled.setdefault("Active", True)
@@ -167,7 +171,8 @@ def forms_currency(code: str) -> str:
 
 
 def _own(body: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in copy_tree(body).items() if key not in _COMPUTED and value is not None}
+    given = {key: value for key, value in copy_tree(body).items() if key not in _COMPUTED and value is not None}
+    return given | {key: str(given[key]).removesuffix(DELETED) for key in _NAMES if key in given}
 
 
 def _nothing(fields: dict[str, Any]) -> dict[str, Any]:
@@ -235,7 +240,7 @@ def _estimated(fields: dict[str, Any]) -> dict[str, Any]:
 def _summed(fields: dict[str, Any]) -> dict[str, Any]:
     lines = fields.get("Line") or []
     for position, line in enumerate(lines, 1):
-        line["Id"] = str(line.get("Id") or position)
+        line |= {"Id": str(line.get("Id") or position), "LineNum": line.get("LineNum", position)}
         line["Amount"] = money(line.get("Amount", 0))
     total = sum((line["Amount"] for line in lines), Decimal("0.00"))
     return fields | {"TotalAmt": total}
