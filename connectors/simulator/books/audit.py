@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from decimal import Decimal
 
-from connectors.simulator.books import forms
+from connectors.simulator.books import catalogue, forms
 from connectors.simulator.books.book import Book
 from connectors.simulator.books.records import (
     SALES_FORMS,
@@ -64,7 +64,7 @@ def _entries(book: Book) -> Iterator[str]:
             own += entry.amount
             if entry.customer is not None:
                 owed[entry.customer] += entry.amount
-            elif entry.account == forms.RECEIVABLE:
+            elif entry.account == catalogue.RECEIVABLE:
                 yield f"{_name(record)} posts {entry.amount} to receivables for nobody"
         if home or own:
             yield f"{_name(record)}: debits and credits differ by {home} at home, {own} in its currency"
@@ -167,7 +167,7 @@ def _balances(book: Book) -> Iterator[str]:
     for payment in book.records[Kind.PAYMENT].values():
         own[str(payment.customer_id)] -= payment.unapplied
         home -= money(payment.unapplied * payment.rate)
-    kept = book.ledger.account_totals.get(forms.RECEIVABLE, ZERO)
+    kept = book.ledger.account_totals.get(catalogue.RECEIVABLE, ZERO)
     if kept != home:
         yield f"receivables hold {kept}, what is open is worth {home} at home"
     below: dict[str, Decimal] = defaultdict(lambda: ZERO)
