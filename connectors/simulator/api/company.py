@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,7 +19,7 @@ from connectors.simulator.api import query as language
 from connectors.simulator.api.render import Renderer
 from connectors.simulator.books.book import Book
 from connectors.simulator.books.effects import Change, Mark, Switches
-from connectors.simulator.books.records import Kind, Record, Refused, not_found
+from connectors.simulator.books.records import HIDDEN, Kind, Record, Refused, not_found
 from connectors.simulator.clock import Clock
 from connectors.simulator.wire import RawJson
 
@@ -62,6 +63,7 @@ class Company:
         self.switches = Switches()
         self.book = Book(switches=self.switches)
         self.renderer = Renderer(self.book, self.zone)
+        self.plan = "Plus"
         self.projects: list[Project] = []
         self.listeners: list[Listener] = []
         self.visibility_delay_s = 0.0
@@ -110,7 +112,7 @@ class Company:
         return changes[0].record
 
     def _event(self, change: Change, now: datetime) -> Event | None:
-        if change.mark <= Mark.SEEN or not self._is_announced(change):
+        if change.mark <= Mark.SEEN or change.record.kind in HIDDEN or not self._is_announced(change):
             return None
         record = change.record
         return Event(self.realm, record.kind.value, record.id, change.operation, now, change.gone_id)
@@ -176,7 +178,7 @@ class Company:
         left, answers = CDC_MAX, []
         for entity in entities:
             kind = language.kind_of(entity)
-            found = self._changed(kind, since)[:left] if kind else []
+            found = self._changed(kind, since, left) if kind else []
             left -= len(found)
             written = [self._cdc_row(record) for record in found]
             answers.append(
@@ -184,15 +186,10 @@ class Company:
             )
         return answers
 
-    def _changed(self, kind: Kind, since: datetime) -> list[Record]:
-        inclusive = self.switches.changed_since_inclusive
-
-        def later(one: Record) -> bool:
-            return one.updated_at > since or (inclusive and one.updated_at == since)
-
-        alive = [record for record in self.book.records[kind].values() if later(record)]
-        dead = [record for (of, _), record in self.book.gone.items() if of is kind and later(record)]
-        return sorted(alive + dead, key=lambda one: (one.updated_at, int(one.id)))
+    def _changed(self, kind: Kind, since: datetime, most: int) -> list[Record]:
+        """What was changed since then, oldest first: `most` at most, and never the whole past to find them."""
+        is_late = (lambda one: True) if self.switches.changed_since_inclusive else (lambda one: one.updated_at > since)
+        return list(islice(filter(is_late, self.book.timelines[kind].since(since)), most))
 
     def _cdc_row(self, record: Record) -> Any:
         lies = self.switches.false_deletes and record.sync_token % 5 == 4

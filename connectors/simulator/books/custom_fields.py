@@ -8,7 +8,7 @@ Source: intuit.md 5, 9.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -31,6 +31,12 @@ class Definition:
     type: str = "STRING"  # or NUMBER, DATE, STRING_LIST
     forms: tuple[str, ...] = tuple(sorted(kind.value for kind in ENHANCED_FORMS))
     choices: tuple[str, ...] = ()  # STRING_LIST only
+
+
+def definition_from(state: dict[str, Any]) -> Definition:
+    """A definition from its JSON; raises TypeError where a key is unknown."""
+    made = Definition(**state)
+    return replace(made, forms=tuple(made.forms), choices=tuple(made.choices))
 
 
 class CustomFields:
