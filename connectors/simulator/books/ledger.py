@@ -7,6 +7,7 @@ Guarantees: taking a record's entries out and putting them in again leaves every
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 
 from connectors.simulator.books import catalogue, forms
@@ -89,17 +90,28 @@ class Ledger:
             return ()
         bank = str((payment.fields.get("DepositToAccountRef") or {}).get("value", catalogue.UNDEPOSITED))
         entries = [Posting(bank, payment.total, money(payment.total * payment.rate))]
-        for line in payment.applications:
-            item = self.items[line.item]
-            sign = 1 if item.is_credit else -1
-            home = sign * _relief(item, payment.id)
-            entries.append(Posting(catalogue.RECEIVABLE, sign * line.amount, home, item.customer))
-        unapplied_home = money(payment.unapplied * payment.rate)
-        entries.append(Posting(catalogue.RECEIVABLE, -payment.unapplied, -unapplied_home, payment.customer_id))
+        entries += [
+            Posting(catalogue.RECEIVABLE, amount, home, owner) for _, owner, amount, home in self._shares(payment)
+        ]
         gained = sum([entry.home for entry in entries], ZERO)
         if gained:
             entries.append(Posting(catalogue.EXCHANGE, ZERO, -gained))
         return tuple(entry for entry in entries if entry.amount or entry.home)
+
+    def _shares(self, payment: Record) -> Iterator[tuple[ItemKey, str, Decimal, Decimal]]:
+        """What a payment does to each customer's balance: item, customer, amount, and the same at home."""
+        for line in payment.applications:
+            item = self.items[line.item]
+            sign = 1 if item.is_credit else -1
+            yield line.item, item.customer, sign * line.amount, sign * _relief(item, payment.id)
+        left = payment.unapplied
+        own = ItemKey(Kind.PAYMENT, payment.id)
+        yield own, str(payment.customer_id), -left, -money(left * payment.rate)
+
+    def settled(self, payment: Record) -> Iterator[tuple[ItemKey, str, Decimal]]:
+        """What a payment settles, at home: each item and its customer; the unapplied rest under its own name."""
+        for key, customer, _, home in self._shares(payment):
+            yield key, customer, home
 
     # ---- open items ----------------------------------------------------------------------------------------------
 
