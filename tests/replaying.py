@@ -109,8 +109,6 @@ class Replay:
         if key in self.ids or key[0] in NEVER_MADE:
             return self.ids.get(key)
         body = {name: value for name, value in fields.items() if name not in COMPUTED} or _stub(key)
-        if key[0] == "Estimate" and "LinkedTxn" in fields:
-            body |= {"LinkedTxn": fields["LinkedTxn"]}
         if key[0] == "Payment":
             self._make_targets(body)
         answer = self._write(key[0], self._mapped(_cleaned(key[0], body)))
@@ -141,6 +139,9 @@ class Replay:
         if key[0] == "Payment" and any(link.get("TxnType") == "Deposit" for link in fields.get("LinkedTxn") or []):
             link = {"TxnId": made, "TxnType": "Payment"}
             self._write("Deposit", {"Line": [{"Amount": fields["TotalAmt"], "LinkedTxn": [link]}]})
+        if key[0] == "Estimate" and any(link.get("TxnType") == "Invoice" for link in fields.get("LinkedTxn") or []):
+            body = {"CustomerRef": fields["CustomerRef"], "Line": [_sales_line(fields["TotalAmt"])]}
+            self._write("Invoice", self._mapped(body) | {"LinkedTxn": [{"TxnId": made, "TxnType": "Estimate"}]})
         if fields.get("status") == "Deleted":
             self._write(key[0], self._token(key[0], made), operation="delete")
         if fields.get("Active") is False:
@@ -568,8 +569,7 @@ def _sales_line(amount: Any) -> dict[str, Any]:
 
 def _cleaned(entity: str, body: dict[str, Any]) -> dict[str, Any]:
     """A recorded record as somebody would have written it."""
-    kept = COMPUTED - {"LinkedTxn"} if entity == "Estimate" else COMPUTED
-    found = {name: part for name, part in body.items() if name not in kept and part is not None}
+    found = {name: part for name, part in body.items() if name not in COMPUTED and part is not None}
     if entity != "Payment":
         found.pop("TotalAmt", None)
     if entity == "SalesReceipt" and "LinkedTxn" in found:

@@ -15,6 +15,7 @@ from connectors.simulator.api.company import Company, Event, Project
 from connectors.simulator.api.faults import Faults
 from connectors.simulator.api.limits import Limits
 from connectors.simulator.api.webhooks import Courier
+from connectors.simulator.books.custom_fields import definition_from
 from connectors.simulator.books.effects import Change, Mark
 from connectors.simulator.clock import RunningClock, SteppedClock
 from connectors.simulator.life.history import HISTORY_END, write_history
@@ -112,6 +113,8 @@ class Simulator:
         state = {
             "projects": [asdict(project) for project in company.projects],
             "field_names": book.field_names,
+            "enhanced_fields": [asdict(one) for one in book.fields.enhanced.values()],
+            "plan": company.plan,
             "multicurrency": book.multicurrency,
             "closed_until": book.closed_until,
             "switches": asdict(company.switches),
@@ -125,6 +128,8 @@ class Simulator:
         book = company.book
         book.field_names, book.multicurrency = state["field_names"], state["multicurrency"]
         book.closed_until = state["closed_until"]
+        book.fields.define(definition_from(one) for one in state.get("enhanced_fields", []))
+        company.plan = state.get("plan", company.plan)
         book.restore(self.storage.records(company.realm))
         company.shelf.shelf.restore(self.storage.notes().get(f"shelf {company.realm}", []))
         for counter, value in self.storage.notes().get(f"ids {company.realm}", {}).items():

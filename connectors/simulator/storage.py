@@ -166,7 +166,7 @@ def _record_state(record: Record) -> dict[str, Any]:
 def _record(state: dict[str, Any]) -> Record:
     moments: Any = {key: datetime.fromisoformat(state[key]) for key in ("created_at", "updated_at")}
     lines = [
-        Application(ItemKey(Kind(kind), one, line), txn_type, money(amount), money(before))
+        Application(ItemKey(Kind(kind), one, line), txn_type, _amount(amount), _amount(before))
         for kind, one, line, txn_type, amount, before in state.pop("applications")
     ]
     kept = {
@@ -174,8 +174,14 @@ def _record(state: dict[str, Any]) -> Record:
     }
     fields = _exact(state["fields"])
     return Record(
-        Kind(state["kind"]), fields=fields, applications=lines, total=money(state["total"]), **kept, **moments
+        Kind(state["kind"]), fields=fields, applications=lines, total=_amount(state["total"]), **kept, **moments
     )
+
+
+def _amount(value: Any) -> Decimal:
+    """An amount as it was: two digits, or three where its currency has them."""
+    found = money(value)
+    return found if found == value else Decimal(value)
 
 
 def _exact(value: Any, key: str = "") -> Any:

@@ -11,15 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from connectors.simulator.api import query as language
-from connectors.simulator.api.render import Renderer
+from connectors.simulator.api import settings
+from connectors.simulator.api.render import NOTHING, Renderer
 from connectors.simulator.api.shelf_view import ShelfView
 from connectors.simulator.books.book import Book
 from connectors.simulator.books.effects import Change, Mark, Switches
-from connectors.simulator.books.records import Kind, Record, Refused, not_found
+from connectors.simulator.books.records import HIDDEN, Kind, Record, Refused, not_found
 from connectors.simulator.clock import Clock
 from connectors.simulator.wire import RawJson
 
@@ -64,6 +66,7 @@ class Company:
         self.book = Book(switches=self.switches)
         self.renderer = Renderer(self.book, self.zone)
         self.shelf = ShelfView(self.book, self.zone)
+        self.plan = "Plus"
         self.projects: list[Project] = []
         self.listeners: list[Listener] = []
         self.visibility_delay_s = 0.0
@@ -118,7 +121,7 @@ class Company:
         return changes[0].record
 
     def _event(self, change: Change, now: datetime) -> Event | None:
-        if change.mark <= Mark.SEEN or not self._is_announced(change):
+        if change.mark <= Mark.SEEN or change.record.kind in HIDDEN or not self._is_announced(change):
             return None
         record = change.record
         return Event(self.realm, record.kind.value, record.id, change.operation, now, change.gone_id)
@@ -134,21 +137,21 @@ class Company:
 
     # ---- reading -------------------------------------------------------------------------------------------------
 
-    def shown(self, record: Record) -> str:
+    def shown(self, record: Record, include: frozenset[str] = NOTHING) -> str:
         """The record's JSON as a reader sees it at this moment."""
         old = self._hidden_text(record.kind, record.id)
-        return old[0] if old and old[0] is not None else self.renderer.text(record)
+        return old[0] if old and old[0] is not None else self.renderer.text(record, include)
 
-    def read(self, kind: Kind, record_id: str) -> str:
+    def read(self, kind: Kind, record_id: str, include: frozenset[str] = NOTHING) -> str:
         """The JSON of one record. Raises Refused(610) where it is gone, never was, or cannot be seen yet."""
         old = self._hidden_text(kind, record_id)
         if old is None:
-            return self.renderer.text(self.book.get(kind, record_id))
+            return self.renderer.text(self.book.get(kind, record_id), include)
         if old[0] is None:
             raise not_found()
         return old[0]
 
-    def query(self, text: str) -> dict[str, Any]:
+    def query(self, text: str, include: frozenset[str] = NOTHING) -> dict[str, Any]:
         """Answer a statement as Intuit does: the body of `QueryResponse`. Raises Refused(4000, 4001)."""
         statement = language.parse(text)
         special = self._one_of_a_kind(statement)
@@ -165,7 +168,7 @@ class Company:
         page = found[statement.start - 1 : statement.start - 1 + statement.limit]
         if not page:
             return {}
-        written = [RawJson(self.shown(record)) for record in page]
+        written = [RawJson(self.shown(record, include)) for record in page]
         return {page[0].kind.value: written, "startPosition": statement.start, "maxResults": len(page)}
 
     def _one_of_a_kind(self, statement: language.Statement) -> dict[str, Any] | None:
@@ -175,7 +178,9 @@ class Company:
                 return {"totalCount": 1} if statement.count else {name: [body()], "startPosition": 1, "maxResults": 1}
         return None
 
-    def changes_since(self, entities: list[str], since: datetime) -> list[dict[str, Any]]:
+    def changes_since(
+        self, entities: list[str], since: datetime, *, include: frozenset[str] = NOTHING
+    ) -> list[dict[str, Any]]:
         """Change data capture: one element per entity asked, at most 1000 objects in all. Raises Refused."""
         now = self.clock.now()
         if since < now - timedelta(days=CDC_DAYS):
@@ -192,87 +197,30 @@ class Company:
                 answers.append(shown if changed else {})
                 continue
             kind = language.kind_of(entity)
-            found = self._changed(kind, since)[:left] if kind else []
+            found = self._changed(kind, since, left) if kind else []
             left -= len(found)
-            written = [self._cdc_row(record) for record in found]
+            written = [self._cdc_row(record, include) for record in found]
             answers.append(
                 {kind.value: written, "startPosition": 1, "maxResults": len(found)} if kind and found else {}
             )
         return answers
 
-    def _changed(self, kind: Kind, since: datetime) -> list[Record]:
-        inclusive = self.switches.changed_since_inclusive
+    def _changed(self, kind: Kind, since: datetime, most: int) -> list[Record]:
+        """What was changed since then, oldest first: `most` at most, and never the whole past to find them."""
+        is_late = (lambda one: True) if self.switches.changed_since_inclusive else (lambda one: one.updated_at > since)
+        return list(islice(filter(is_late, self.book.timelines[kind].since(since)), most))
 
-        def later(one: Record) -> bool:
-            return one.updated_at > since or (inclusive and one.updated_at == since)
-
-        alive = [record for record in self.book.records[kind].values() if later(record)]
-        dead = [record for (of, _), record in self.book.gone.items() if of is kind and later(record)]
-        return sorted(alive + dead, key=lambda one: (one.updated_at, int(one.id)))
-
-    def _cdc_row(self, record: Record) -> Any:
+    def _cdc_row(self, record: Record, include: frozenset[str]) -> Any:
         lies = self.switches.false_deletes and record.sync_token % 5 == 4
-        return self.renderer.deleted_stub(record) if record.deleted or lies else RawJson(self.shown(record))
+        return self.renderer.deleted_stub(record) if record.deleted or lies else RawJson(self.shown(record, include))
 
     def company_info(self) -> dict[str, Any]:
         """The CompanyInfo record."""
-        made = self.renderer.moment(datetime.fromisoformat("2024-01-15T17:00:00+00:00"))
-        address = {
-            "Id": "1",
-            "Line1": "1 Builders Way",
-            "City": "Oakland",
-            "CountrySubDivisionCode": "CA",
-            "PostalCode": "94607",
-        }
-        return {
-            **{"CompanyName": self.name, "LegalName": self.name, "CompanyAddr": address, "LegalAddr": address},
-            **{"CustomerCommunicationAddr": address, "PrimaryPhone": {}},
-            **{"CompanyStartDate": "2024-01-15", "FiscalYearStartMonth": "January", "Country": "US"},
-            **{"Email": {"Address": "books@builders.example"}, "WebAddr": {}, "SupportedLanguages": "en"},
-            "NameValue": [
-                {"Name": "OfferingSku", "Value": "QuickBooks Online Plus"},
-                {"Name": "SubscriptionStatus", "Value": "PAID"},
-            ],
-            **{"domain": "QBO", "sparse": False, "Id": "1", "SyncToken": "4"},
-            "MetaData": {"CreateTime": made, "LastUpdatedTime": made},
-        }
+        return settings.company_info(self.name, self.plan, self.renderer.moment(settings.FOUNDED))
 
     def preferences(self) -> dict[str, Any]:
-        """The Preferences record: currency, closing date, names of custom fields."""
-        made = self.renderer.moment(datetime.fromisoformat("2024-01-15T17:00:00+00:00"))
-        accounting: dict[str, Any] = {
-            "UseAccountNumbers": False,
-            "TrackDepartments": False,
-            "ClassTrackingPerTxn": False,
-        }
-        if self.book.closed_until:
-            accounting["BookCloseDate"] = self.book.closed_until
-        names = [
-            {"Name": f"SalesFormsPrefs.SalesCustomName{key}", "StringValue": name, "Type": "StringType"}
-            for key, name in self.book.field_names.items()
-        ]
-        in_use = [
-            {
-                "Name": f"SalesFormsPrefs.UseSalesCustom{key}",
-                "BooleanValue": key in self.book.field_names,
-                "Type": "BooleanType",
-            }
-            for key in ("1", "2", "3")
-        ]
-        return {
-            "AccountingInfoPrefs": accounting,
-            "SalesFormsPrefs": {
-                "CustomField": [{"CustomField": in_use}, {"CustomField": names}],
-                **{"CustomTxnNumbers": False, "AllowDeposit": True, "AllowDiscount": True},
-                "AutoApplyCredit": self.switches.auto_apply_credits,
-            },
-            "CurrencyPrefs": {
-                "HomeCurrency": {"value": self.book.home_currency},
-                "MultiCurrencyEnabled": self.book.multicurrency,
-            },
-            **{"domain": "QBO", "sparse": False, "Id": "1", "SyncToken": "7"},
-            "MetaData": {"CreateTime": made, "LastUpdatedTime": made},
-        }
+        """The Preferences record."""
+        return settings.preferences(self.book, self.plan, self.renderer.moment(settings.FOUNDED))
 
     # ---- stale reads ---------------------------------------------------------------------------------------------
 

@@ -11,17 +11,18 @@ import asyncio
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from connectors.simulator.api import faults, query
+from connectors.simulator.api import faults, query, reports, xml
 from connectors.simulator.api.authority import ACCOUNTING
 from connectors.simulator.api.company import Company
 from connectors.simulator.api.faults import FaultAnswer, FaultRule
-from connectors.simulator.books.records import Kind, Record, Refused, missing, not_found
+from connectors.simulator.api.render import ENHANCED, NOTHING
+from connectors.simulator.books.records import HIDDEN, Kind, Record, Refused, missing, not_found
 from connectors.simulator.simulator import Simulator
 from connectors.simulator.wire import RawJson, decode, encode
 
@@ -43,7 +44,9 @@ ProcessPayment ARAccountRef AccountRef EntityRef Adjustment PaymentStatus TxnSta
 Title GivenName MiddleName FamilyName Suffix CompanyName FullyQualifiedName PrintOnCheckName Notes ResaleNum
 PreferredDeliveryMethod Active Job BillWithParent IsProject Taxable Level BalanceWithJobs ParentRef
 DefaultTaxCodeRef CustomerTypeRef PrimaryPhone AlternatePhone Mobile Fax PrimaryEmailAddr WebAddr
-V4IDPseudonym ClientEntityId OpenBalanceDate TotalTax CashBack Credit RemitToAddr DocumentLinks
+V4IDPseudonym ClientEntityId OpenBalanceDate TxnStatus AcceptedBy AcceptedDate ExpirationDate NameOf EmployeeRef
+VendorRef BillableStatus HourlyRate Hours Minutes Description ItemRef StartTime EndTime BreakHours BreakMinutes
+TotalTax CashBack Credit RemitToAddr DocumentLinks
 """
 _KNOWN = frozenset(_KNOWN_TEXT.split())
 
@@ -58,6 +61,11 @@ class Call:
     parameters: dict[str, str]
     body: bytes
     name: str  # what limits, faults and counters call it: "GET invoice", "POST query"
+
+    @property
+    def include(self) -> frozenset[str]:
+        """What `include=` asks for, in lower case."""
+        return frozenset(one.strip().lower() for one in self.parameters.get("include", "").split(","))
 
     @property
     def time(self) -> str:
@@ -98,6 +106,8 @@ class Rest:
                 name,
             )
             found = self._work(call)
+        if xml.is_wanted(request.headers.get("accept", "")):
+            found = _in_xml(found)
         return broken(rule, self._finish(realm, name, found))
 
     def _time(self, realm: str) -> str:
@@ -142,6 +152,8 @@ class Rest:
         actions: dict[str, Callable[[Call], str]] = {"query": self._query, "cdc": self._cdc, "batch": self._batch}
         if head in actions and len(call.parts) == 1:
             return actions[head](call)
+        if head == "reports" and call.method == "GET" and len(call.parts) == 2:
+            return self._report(call)
         if head in READ_ONLY_ENTITIES and call.method == "GET":
             body = call.company.company_info() if head == "companyinfo" else call.company.preferences()
             return encode({READ_ONLY_ENTITIES[head]: body, "time": call.time})
@@ -158,7 +170,7 @@ class Rest:
 
     def _read(self, call: Call, kind: Kind) -> str:
         record_id = _checked_id(call.parts[1])
-        return encode({kind.value: RawJson(call.company.read(kind, record_id)), "time": call.time})
+        return encode({kind.value: RawJson(call.company.read(kind, record_id, call.include)), "time": call.time})
 
     def _on_shelf(self, call: Call, entity: str) -> str:
         if call.method == "GET" and len(call.parts) == 2:
@@ -172,7 +184,15 @@ class Rest:
 
     def _query(self, call: Call) -> str:
         text = call.body.decode() if call.method == "POST" else call.parameters.get("query", "")
-        return encode({"QueryResponse": call.company.query(text), "time": call.time})
+        return encode({"QueryResponse": call.company.query(text, call.include), "time": call.time})
+
+    def _report(self, call: Call) -> str:
+        today = call.company.clock.now().astimezone(call.company.zone).date().isoformat()
+        asked = reports.Asked(call.parts[1], call.parameters, today, call.time)
+        found = reports.answer(call.company.book, asked)
+        if found is None:
+            raise _unsupported(call)
+        return encode(found)
 
     def _cdc(self, call: Call) -> str:
         entities = [one.strip() for one in call.parameters.get("entities", "").split(",") if one.strip()]
@@ -183,7 +203,10 @@ class Rest:
         except ValueError as error:
             raise query.invalid(f"changedSince is not a date: {call.parameters.get('changedSince', '')}") from error
         return encode(
-            {"CDCResponse": [{"QueryResponse": call.company.changes_since(entities, since)}], "time": call.time}
+            {
+                "CDCResponse": [{"QueryResponse": call.company.changes_since(entities, since, include=call.include)}],
+                "time": call.time,
+            }
         )
 
     # ---- writes --------------------------------------------------------------------------------------------------
@@ -196,9 +219,10 @@ class Rest:
         if not isinstance(body, dict):
             raise ValueError("the body is no object")
         operation = call.parameters.get("operation", "").lower()
-        if call.parameters.get("include", "").lower() == "void":
+        if "void" in call.include:
             operation = "void"
-        written = encode({kind.value: RawJson(write(call.company, kind, body, operation)), "time": call.time})
+        text = write(call.company, kind, body, operation, call.include)
+        written = encode({kind.value: RawJson(text), "time": call.time})
         if key[1]:
             self._replays[key] = written
             if len(self._replays) > REPLAYS_MAX:
@@ -219,7 +243,7 @@ class Rest:
 
     def _batch_answer(self, call: Call, item: dict[str, Any]) -> dict[str, Any]:
         if "Query" in item:
-            return {"QueryResponse": call.company.query(item["Query"])}
+            return {"QueryResponse": call.company.query(item["Query"], call.include)}
         operation = str(item.get("operation", "create")).lower()
         entity = next((key for key in item if key not in ("bId", "operation", "optionsData")), "")
         if shelved := call.company.shelf.entity_of(entity):
@@ -227,10 +251,10 @@ class Rest:
         kind = _kind(entity.lower(), call)
         if item.get("optionsData") == "void":
             operation = "void"
-        return {entity: RawJson(write(call.company, kind, item[entity], operation))}
+        return {entity: RawJson(write(call.company, kind, item[entity], operation, call.include))}
 
 
-def write(company: Company, kind: Kind, body: dict[str, Any], operation: str) -> str:
+def write(company: Company, kind: Kind, body: dict[str, Any], operation: str, include: frozenset[str] = NOTHING) -> str:
     """Do one write and answer the record's JSON as Intuit shows it afterwards. Raises Refused."""
     unknown = sorted(set(body) - _KNOWN)
     if unknown:
@@ -245,7 +269,10 @@ def write(company: Company, kind: Kind, body: dict[str, Any], operation: str) ->
     if operation == "void":
         text = company.renderer.text(company.void(kind, body))
         return text.replace('"sparse":false', '"sparse":true', 1) if kind is Kind.PAYMENT else text
-    return company.renderer.text(_create_or_update(company, kind, body))
+    if ENHANCED not in include and body.get("CustomField"):
+        known = company.book.fields.classic
+        body = body | {"CustomField": [one for one in body["CustomField"] if str(one.get("DefinitionId")) in known]}
+    return company.renderer.text(_create_or_update(company, kind, body), include)
 
 
 def _create_or_update(company: Company, kind: Kind, body: dict[str, Any]) -> Record:
@@ -260,7 +287,7 @@ def _create_or_update(company: Company, kind: Kind, body: dict[str, Any]) -> Rec
 
 def _kind(head: str, call: Call) -> Kind:
     for kind in Kind:
-        if kind.value.lower() == head:
+        if kind.value.lower() == head and kind not in HIDDEN:
             return kind
     if head in {name.lower() for name in query.EMPTY_ENTITIES} and call.method == "GET":
         raise not_found()
@@ -278,6 +305,14 @@ def _unsupported(call: Call) -> Refused:
     place = f"relative : {path} of full path: https://simulator.local{path}"
     detail = f"Operation Could not find resource for {place} is not supported."
     return Refused("500", "Unsupported Operation", detail)
+
+
+def _in_xml(found: FaultAnswer | str) -> FaultAnswer:
+    """The same answer for a client that asked for XML."""
+    if isinstance(found, str):
+        return FaultAnswer(200, xml.rewritten(found), xml.XML_TYPE)
+    written = xml.rewritten(found.body)
+    return found if written == found.body else replace(found, body=written, content_type=xml.XML_TYPE)
 
 
 def _is_metered(name: str) -> bool:

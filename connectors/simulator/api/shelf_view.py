@@ -2,7 +2,7 @@
 
 Reads: the shelf. Writes: the shelf, on behalf of clients.
 Guarantees: tokens, times, queries and change data capture are those of every other record.
-Source: intuit.md 3.1-3.4; recorded vendors and estimates.
+Source: intuit.md 3.1-3.4; recorded vendors, employees and accounts.
 """
 
 from __future__ import annotations
@@ -89,21 +89,7 @@ class ShelfView:
             "SyncToken": str(leaf.sync_token),
             "MetaData": meta,
         }
-        return leaf.shown_fields | self._form(leaf) | identity
-
-    def _form(self, leaf: Leaf) -> dict[str, Any]:
-        """What only forms show: custom fields, and the customer's name as it is now."""
-        if leaf.entity not in shelf.FORMS:
-            return {}
-        customer = self.book.customer(str(leaf.fields["CustomerRef"]["value"]))
-        values = {str(one.get("DefinitionId")): one.get("StringValue") for one in leaf.fields.get("CustomField") or []}
-        custom = [
-            {"DefinitionId": definition, "Name": name, "Type": "StringType"}
-            | ({"StringValue": values[definition]} if values.get(definition) else {})
-            for definition, name in self.book.field_names.items()
-        ]
-        reference = {"value": customer.id, "name": self.book.customers.shown_name(customer)}
-        return {"CustomField": custom, "CustomerRef": reference}
+        return leaf.shown_fields | identity
 
     def _stub(self, leaf: Leaf) -> dict[str, Any]:
         meta = {"LastUpdatedTime": self._moment(leaf.updated_at)}

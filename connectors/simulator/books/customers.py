@@ -19,6 +19,7 @@ class Customers:
     def __init__(self, records: dict[str, Record]) -> None:
         self.records = records  # the book's own, by id
         self.children: dict[str, dict[str, None]] = {}
+        self.projects: dict[str, str] = {}  # the id that ProjectRef names -> Customer.Id
         self._names: dict[str, str] = {}
 
     def remember(self, record: Record) -> None:
@@ -26,6 +27,13 @@ class Customers:
         self._names.setdefault(_name_key(record.fields), record.id)
         if parent := record.fields.get("ParentRef"):
             self.children.setdefault(parent["value"], {})[record.id] = None
+        if project_id := record.fields.get("ProjectId"):
+            self.projects[project_id] = record.id
+
+    def project_of(self, customer_id: str | None) -> str | None:
+        """The project that a project-customer stands for."""
+        customer = self.records.get(customer_id or "")
+        return customer.fields.get("ProjectId") if customer else None
 
     def below(self, customer_id: str) -> Iterator[str]:
         """Ids of all jobs of a customer, at any depth."""

@@ -1,9 +1,9 @@
-"""What a company keeps besides its receivables: vendors, items, accounts, estimates, bills, classes and the like.
+"""What a company keeps besides its receivables: vendors, items, accounts, bills, classes and the like.
 
 Reads: bodies as clients send them, and the moment of each operation. Writes: its own records.
 Guarantees: ids, tokens, names and times behave as everywhere; nothing here is posted, so no figure of the book moves.
-An estimate, bill or purchase order adds up; balances of vendors and accounts stay zero.
-Source: intuit.md 1.4, 3.9, 4; recorded vendors and estimates.
+A bill or purchase order adds up; balances of vendors and accounts stay zero.
+Source: intuit.md 1.4, 3.9, 4; recorded vendors, employees and accounts.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from connectors.simulator.books import forms
+from connectors.simulator.books.catalogue import CURRENCIES
 from connectors.simulator.books.records import Refused, copy_tree, missing, money, not_found
 
 PEOPLE = frozenset({"Vendor", "Employee"})
 NAMED = frozenset({"Item", "Account", "Class", "Department", "Term", "PaymentMethod", "CustomerType", "TaxAgency"})
-FORMS = frozenset({"Estimate"})
 SUMS = frozenset({"PurchaseOrder", "Bill", "VendorCredit", "BillPayment"})
-PLAIN = frozenset({"TimeActivity", "Transfer", "CompanyCurrency", "Budget", "Attachable"})
-ENTITIES = PEOPLE | NAMED | FORMS | SUMS | PLAIN
+PLAIN = frozenset({"Transfer", "CompanyCurrency", "Budget", "Attachable"})
+ENTITIES = PEOPLE | NAMED | SUMS | PLAIN
 NEVER_DELETED = PEOPLE | NAMED  # only made inactive
 DELETED = " (deleted)"
 _NAMES = ("Name", "DisplayName", "FullyQualifiedName")
@@ -127,11 +126,13 @@ class Shelf:
         if entity in NEVER_DELETED:
             self._check_name(entity, fields, own_id)
         filled = _DEFAULTS.get(entity, _nothing)(fields) | fields
-        if entity in ("Vendor", "Account") or entity in FORMS | SUMS:
-            filled.setdefault("CurrencyRef", {"value": home_currency, "name": forms_currency(home_currency)})
+        if entity in SUMS | {"Vendor", "Account"}:
+            filled.setdefault(
+                "CurrencyRef", {"value": home_currency, "name": CURRENCIES.get(home_currency, home_currency)}
+            )
         if entity in NEVER_DELETED:
             filled.setdefault("Active", True)
-        if entity in FORMS | SUMS | {"TimeActivity", "Transfer"}:
+        if entity in SUMS | {"Transfer"}:
             filled.setdefault("TxnDate", at.date().isoformat())
         return _COMPUTING.get(entity, dict)(filled)
 
@@ -165,11 +166,6 @@ class Shelf:
             self.next_id = max(self.next_id, int(leaf.id) + 1)
 
 
-def forms_currency(code: str) -> str:
-    """A currency's name."""
-    return {"USD": "United States Dollar", "CAD": "Canadian Dollar", "GBP": "British Pound Sterling"}.get(code, code)
-
-
 def _own(body: dict[str, Any]) -> dict[str, Any]:
     given = {key: value for key, value in copy_tree(body).items() if key not in _COMPUTED and value is not None}
     return given | {key: str(given[key]).removesuffix(DELETED) for key in _NAMES if key in given}
@@ -193,17 +189,6 @@ def _account(fields: dict[str, Any]) -> dict[str, Any]:
     return {"SubAccount": "ParentRef" in fields, "AccountType": kind, "Classification": side}
 
 
-def _estimate(fields: dict[str, Any]) -> dict[str, Any]:
-    if not fields.get("CustomerRef"):
-        raise missing("CustomerRef")
-    return {
-        "TxnStatus": "Pending",
-        "PrintStatus": "NeedToPrint",
-        "EmailStatus": "NotSet",
-        "ApplyTaxAfterDiscount": False,
-    }
-
-
 def _bill(fields: dict[str, Any]) -> dict[str, Any]:
     if not fields.get("VendorRef"):
         raise missing("VendorRef")
@@ -225,16 +210,10 @@ _DEFAULTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "Department": lambda fields: {"SubDepartment": "ParentRef" in fields},
     "Term": lambda fields: {"Type": "STANDARD", "DiscountPercent": 0},
     "PaymentMethod": lambda fields: {"Type": "NON_CREDIT_CARD"},
-    "Estimate": _estimate,
     "Bill": _bill,
     "VendorCredit": _bill,
     "PurchaseOrder": _bill,
 }
-
-
-def _estimated(fields: dict[str, Any]) -> dict[str, Any]:
-    figures = forms.sales_figures(fields)
-    return fields | {"Line": figures.lines, "TxnTaxDetail": figures.tax_detail, "TotalAmt": figures.total}
 
 
 def _summed(fields: dict[str, Any]) -> dict[str, Any]:
@@ -262,7 +241,6 @@ _COMPUTING: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "Account": lambda fields: _with_path(fields) | {"CurrentBalance": 0, "CurrentBalanceWithSubAccounts": 0},
     "Class": _with_path,
     "Department": _with_path,
-    "Estimate": _estimated,
     "Bill": _due,
     "PurchaseOrder": _summed,
     "VendorCredit": _summed,
