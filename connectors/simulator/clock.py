@@ -93,6 +93,7 @@ class RunningClock:
 
 async def _wait(woken: asyncio.Event, seconds: float) -> None:
     try:
-        await asyncio.wait_for(woken.wait(), seconds)
+        async with asyncio.timeout(seconds):  # no task of its own: who is woken first goes on first
+            await woken.wait()
     except TimeoutError:
         return

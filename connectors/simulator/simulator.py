@@ -175,7 +175,8 @@ class Simulator:
     def _prepare_stale_reads(self) -> None:
         """Make sure that there is an old picture of everything that may be shown stale."""
         for company in self.companies.values():
-            if self.faults.has("stale", company.realm):
+            company.keeps_pictures = self.faults.has("stale", company.realm)
+            if company.keeps_pictures:
                 company.take_pictures()
 
     def _keep(self, company: Company, changes: list[Change], events: list[Event]) -> None:

@@ -66,6 +66,7 @@ class Company:
         self.projects: list[Project] = []
         self.listeners: list[Listener] = []
         self.visibility_delay_s = 0.0
+        self.keeps_pictures = False  # whether there must be an old picture of whatever changes
         self.lag_s: Callable[[Company, Kind], float] = lambda company, kind: 0.0
         self._hidden: dict[tuple[Kind, str], tuple[datetime, str | None]] = {}
 
@@ -107,6 +108,8 @@ class Company:
         delay_s = self.visibility_delay_s or self.lag_s(self, changes[0].record.kind)
         if delay_s:
             self._hide(changes, now + timedelta(seconds=delay_s))
+        if self.keeps_pictures:
+            self._picture(changes)
         events = [event for change in changes if (event := self._event(change, now))]
         for listener in self.listeners:
             listener(self, changes, events)
@@ -292,6 +295,10 @@ class Company:
             is_new = change.operation == "Create"
             if self._hidden_text(*key) is None and (is_new or change.before is not None):
                 self._hidden[key] = (until, change.before)
+        self._picture(changes)
+
+    def _picture(self, changes: list[Change]) -> None:
+        for change in changes:
             if not change.record.deleted:
                 self.renderer.text(change.record)
 

@@ -220,7 +220,8 @@ class Courier:
         if self.paused or self.is_idle:
             return None
         if self.waiting:
-            return self.waiting[0].next_try_at or self.clock.now()
+            head = self.waiting[0]
+            return self.clock.now() if head.acknowledged or not head.next_try_at else head.next_try_at
         return self._ready_at()
 
     async def run(self) -> None:

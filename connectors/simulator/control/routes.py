@@ -218,7 +218,7 @@ class Control:
             courier.wake()
         state = {
             "paused": courier.paused,
-            "queued": len(courier.queue),
+            "queued": len(courier.queue) + len(courier.late),
             "waiting": len(courier.waiting),
             "counts": courier.counts,
         }
