@@ -7,7 +7,6 @@ Source: intuit.md 2, 7.12.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from html import escape
@@ -18,10 +17,14 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from connectors.simulator.api import faults
 from connectors.simulator.api.authority import ACCOUNTING, Grant, OAuthRefused
-from connectors.simulator.api.rest import broken
+from connectors.simulator.api.breakage import broken, instead
+from connectors.simulator.api.identity import Person, bookkeeper_of, userinfo
+from connectors.simulator.api.rest import end_tokens, waited
+from connectors.simulator.api.trouble import FaultRule
 from connectors.simulator.simulator import Simulator
 from connectors.simulator.wire import decode
 
+NOT_FOR_TOKENS = frozenset({"missing", "wrong_id", "wrong_company", "false_delete"})
 HARD_EXPIRY_HEADER = "x-include-refresh-token-hard-expires-in"
 
 
@@ -44,7 +47,7 @@ class SignIn:
             )
         if asked.get("auto") == "1" or self.simulator.authority.settings.auto_consent:
             realm = asked.get("realmId") or next(iter(self.simulator.companies))
-            return self._consented(realm, asked["redirect_uri"], asked.get("scope", ACCOUNTING), asked.get("state", ""))
+            return self._consented(realm, dict(asked))
         return HTMLResponse(self._consent_page(dict(asked)))
 
     async def decide(self, request: Request) -> Response:
@@ -54,15 +57,15 @@ class SignIn:
             return RedirectResponse(
                 _with(form["redirect_uri"], {"error": "access_denied", "state": form.get("state", "")}), 302
             )
-        return self._consented(
-            form["realm"], form["redirect_uri"], form.get("scope", ACCOUNTING), form.get("state", "")
-        )
+        return self._consented(form["realm"], form)
 
-    def _consented(self, realm: str, redirect_uri: str, scope: str, state: str) -> Response:
+    def _consented(self, realm: str, asked: dict[str, str]) -> Response:
         if realm not in self.simulator.companies:
             return HTMLResponse(_page("Something went wrong", "<p>There is no such company.</p>"), 400)
-        code = self.simulator.authority.issue_code(realm, redirect_uri, scope)
-        return RedirectResponse(_with(redirect_uri, {"code": code, "state": state, "realmId": realm}), 302)
+        scope, nonce, redirect_uri = asked.get("scope") or ACCOUNTING, asked.get("nonce", ""), asked["redirect_uri"]
+        code = self.simulator.authority.issue_code(realm, redirect_uri, scope, nonce)
+        brought = {"code": code, "state": asked.get("state", ""), "realmId": realm}
+        return RedirectResponse(_with(redirect_uri, brought), 302)
 
     def _consent_page(self, asked: dict[str, str]) -> str:
         options = "".join(
@@ -72,7 +75,7 @@ class SignIn:
         )
         hidden = "".join(
             f'<input type="hidden" name="{key}" value="{escape(asked.get(key, ""), quote=True)}">'
-            for key in ("redirect_uri", "state", "scope")
+            for key in ("redirect_uri", "state", "scope", "nonce")
         )
         body = (
             "<p>IntoAEC would like to read and write the accounting records of one of your companies.</p>"
@@ -85,34 +88,82 @@ class SignIn:
 
     async def token(self, request: Request) -> Response:
         """Codes and refresh tokens become access tokens."""
-        rule = self.simulator.faults.take(None, "POST token")
-        if rule is not None:
-            await asyncio.sleep(120 if rule.kind == "hang" else rule.latency_ms / 1000)
-        if rule is not None and rule.kind == "answer":
-            found = faults.answer_for(rule, self.simulator.clock.now().isoformat(), self.simulator.clock.now())
-            return Response(found.body, found.status, found.headers, found.content_type)
+        form = dict(parse_qsl((await request.body()).decode(errors="replace")))
+        authority = self.simulator.authority
+        realm = authority.realm_of(code=form.get("code", ""), refresh_token=form.get("refresh_token", ""))
+        rule = self.simulator.faults.take(realm, "POST token", without=NOT_FOR_TOKENS)
+        early = await self._early(rule, realm)
+        if early is not None:
+            return early
         try:
-            self._check_client(request)
-            grant = await self._granted(dict(parse_qsl((await request.body()).decode())))
+            client_id = self._check_client(request, form)
+            grant = await self._granted(form, rule)
         except OAuthRefused as refused:
-            return JSONResponse(refused.body, refused.status)
+            return JSONResponse(refused.body, refused.status, {"cache-control": "no-store"})
         with_hard = request.headers.get(HARD_EXPIRY_HEADER, "").lower() == "true"
-        body = self.simulator.authority.answer(grant, with_hard_expiry=with_hard)
+        body = authority.answer(grant, with_hard_expiry=with_hard) | self._id_token(request, grant, client_id)
         return broken(rule, JSONResponse(body, headers={"cache-control": "no-store"}))
 
-    async def _granted(self, form: dict[str, str]) -> Grant:
+    async def _early(self, rule: FaultRule | None, realm: str | None) -> Response | None:
+        """What a rule answers instead of a token, after the time that it takes."""
+        if rule is None:
+            return None
+        clock = self.simulator.clock
+        gave_up = not await waited(self.simulator, rule)
+        if gave_up or rule.kind == "answer":
+            status, body = (504, "json") if gave_up else (rule.status, rule.body)
+            found = faults.token_answer_for(status, body, rule.retry_after, clock.now().isoformat(), clock.now())
+            return Response(found.body, found.status, found.headers, found.content_type)
+        if realm is not None:
+            end_tokens(self.simulator, rule, realm)
+        return instead(rule)
+
+    async def _granted(self, form: dict[str, str], rule: FaultRule | None) -> Grant:
         authority = self.simulator.authority
         if form.get("grant_type") == "authorization_code":
             return authority.exchange(form.get("code", ""), form.get("redirect_uri", ""))
         if form.get("grant_type") == "refresh_token":
-            return await authority.refresh(form.get("refresh_token", ""))
+            rotate = rule is not None and (rule.rotate or rule.kind == "rotate")
+            grace_s = rule.whole_seconds if rule is not None and rule.kind == "lost" else None
+            return await authority.refresh(form.get("refresh_token", ""), rotate=rotate, grace_s=grace_s or None)
         raise OAuthRefused("unsupported_grant_type")
+
+    def _id_token(self, request: Request, grant: Grant, client_id: str) -> dict[str, str]:
+        """The signed proof of who signed in, for whoever asked for `openid`."""
+        if "openid" not in grant.scope.split():
+            return {}
+        signed = self.simulator.identity.id_token(
+            self._person(grant.realm),
+            issuer=f"{_here(request)}/op/v1",
+            client_id=client_id,
+            realm=grant.realm,
+            now=self.simulator.clock.now(),
+            nonce=grant.nonce,
+        )
+        return {"id_token": signed}
+
+    def _person(self, realm: str) -> Person:
+        return bookkeeper_of(realm, self.simulator.companies[realm].name)
+
+    async def userinfo(self, request: Request) -> Response:
+        """Who signed in, as far as the scopes of the token allow."""
+        token = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+        grant = self.simulator.authority.grant_of(token)
+        scopes = set(grant.scope.split()) if grant else set()
+        if grant is None or "openid" not in scopes:
+            found = faults.unauthenticated(token, self.simulator.clock.now())
+            return Response(found.body, found.status, found.headers, found.content_type)
+        return JSONResponse(userinfo(self._person(grant.realm), scopes), headers={"cache-control": "no-store"})
+
+    async def keys(self, request: Request) -> Response:
+        """The keys that id tokens are signed with."""
+        return JSONResponse(self.simulator.identity.public_keys())
 
     async def revoke(self, request: Request) -> Response:
         """End a grant by either of its tokens."""
         try:
-            self._check_client(request)
             body = await request.body()
+            self._check_client(request, dict(parse_qsl(body.decode(errors="replace"))))
             is_json = "json" in request.headers.get("content-type", "")
             token = str(decode(body).get("token", "")) if is_json else dict(parse_qsl(body.decode())).get("token", "")
         except OAuthRefused as refused:
@@ -123,17 +174,21 @@ class SignIn:
             return JSONResponse({"error": "invalid_grant"}, 400)
         return Response(status_code=200)
 
-    def _check_client(self, request: Request) -> None:
+    def _check_client(self, request: Request, form: dict[str, str]) -> str:
+        """The application that asks, by HTTP Basic or in the form. Raises OAuthRefused(invalid_client)."""
         header = request.headers.get("authorization", "")
-        try:
-            client_id, _, secret = base64.b64decode(header.removeprefix("Basic ")).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError) as error:
-            raise OAuthRefused("invalid_client", 401) from error
+        client_id, secret = form.get("client_id", ""), form.get("client_secret", "")
+        if header:
+            try:
+                client_id, _, secret = base64.b64decode(header.removeprefix("Basic ")).decode().partition(":")
+            except (binascii.Error, UnicodeDecodeError) as error:
+                raise OAuthRefused("invalid_client", 401) from error
         self.simulator.authority.check_client(client_id, secret)
+        return client_id
 
     async def discovery(self, request: Request) -> Response:
         """The discovery document, with this simulator's own addresses."""
-        here = str(request.base_url).rstrip("/")
+        here = _here(request)
         return JSONResponse(
             {
                 "issuer": f"{here}/op/v1",
@@ -150,6 +205,10 @@ class SignIn:
                 "claims_supported": ["aud", "exp", "iat", "iss", "realmid", "sub"],
             }
         )
+
+
+def _here(request: Request) -> str:
+    return str(request.base_url).rstrip("/")
 
 
 def _with(address: str, parameters: dict[str, str]) -> str:
