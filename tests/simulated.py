@@ -86,22 +86,48 @@ class Intuit:
         body = {"DisplayName": f"Customer {time.monotonic_ns()}"} | more
         return str(self.write("Customer", body, realm)["Id"])
 
+    @contextmanager
+    def switched(self, realm: str = FIRST, **switches: Any) -> Iterator[None]:
+        """Switches of one company as given, until the block ends."""
+        before = self.sim("GET", f"/companies/{realm}/switches")
+        self.sim("PUT", f"/companies/{realm}/switches", switches)
+        try:
+            yield
+        finally:
+            self.sim("PUT", f"/companies/{realm}/switches", {name: before[name] for name in switches})
+
+    def pay(self, customer: str, total: Any, *lines: tuple[str, str, Any], realm: str = FIRST, **more: Any) -> Any:
+        """A payment with a line for each (type, id, amount)."""
+        written = [{"Amount": amount, "LinkedTxn": [{"TxnId": one, "TxnType": kind}]} for kind, one, amount in lines]
+        return self.write(
+            "Payment", {"CustomerRef": {"value": customer}, "TotalAmt": total, "Line": written} | more, realm
+        )
+
+    def pass_seconds(self, seconds: float) -> None:
+        """Let simulated time pass."""
+        self.sim("PUT", "/clock", {"advance_s": seconds})
+
     def settled(self) -> dict[str, Any]:
         """The webhook state once everything is delivered."""
         return until(lambda: state if (state := self.sim("GET", "/webhooks"))["idle"] else None)
 
     def calm(self) -> None:
         """No limits, faults, endpoint or counts left from the test before."""
-        self.sim("PUT", "/limits", {"enabled": False, "shape": "json", "per_second": 10, "metering_blocks": False})
+        self.sim("PUT", "/limits", NO_LIMITS)
         self.sim("PUT", "/faults", [])
         self.sim("POST", "/calls/reset")
         for action in ("forget", "resume"):
             self.sim("POST", f"/webhooks/{action}")
         self.sim("PUT", "/webhooks", CALM | {"url": None, "only_connected": False})
-        self.sim("PUT", "/oauth", {"refresh_takes_ms": 0, "revoke_on_race": False})
+        self.sim("PUT", "/oauth", {"refresh_takes_ms": 0, "revoke_on_race": False, "old_token_grace_s": 0})
 
 
+NO_LIMITS = {
+    **{"enabled": False, "shape": "json", "per_second": 10, "per_minute": 500, "metering_blocks": False},
+    **{"retry_after": "", "tier_cap": 500_000, "refused_count_too": False, "batch_counts_items": False},
+}
 CALM = {
+    **{"no_signature_next": 0, "mixed_companies": True, "void_word": "void"},
     **{"duplicate_rate": 0, "loss_rate": 0, "resend_rate": 0, "reorder": False, "coalesce": False, "batch_max": 100},
     **{"aggregation_ms": 20, "format": "cloudevents", "retry_scale": 0.001, "in_flight": 1, "bad_signature_next": 0},
 }
