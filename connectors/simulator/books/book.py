@@ -131,6 +131,9 @@ class Book:
 
     def create(self, kind: Kind, body: dict[str, Any], at: datetime, intended: str | None = None) -> list[Change]:
         """Make a record from a body as a client sends it; `intended` is the project it is meant for. Raises Refused."""
+        if kind is Kind.CUSTOMER and body.get("Balance"):
+            money(body["Balance"])
+            self._check_open_period({"TxnDate": body.get("OpenBalanceDate") or at.date().isoformat()})
         effects = Effects()
         record = self._add(kind, body, at, effects)
         record.intended_project = intended
