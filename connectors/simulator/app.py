@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from connectors.simulator.api.rest import Rest, new_tid
 from connectors.simulator.api.signin import SignIn
+from connectors.simulator.control.books import BookControl
 from connectors.simulator.control.page import Page
 from connectors.simulator.control.routes import Control
 from connectors.simulator.simulator import Simulator
@@ -33,6 +34,7 @@ def build(simulator: Simulator) -> ASGIApp:
         Route("/.well-known/openid_sandbox_configuration", sign_in.discovery, methods=["GET"]),
         Route("/v3/company/{realm}/{rest:path}", rest.answer, methods=["GET", "POST"]),
         Route("/_sim", page.show, methods=["GET"]),
+        *BookControl(simulator).routes(),
         *Control(simulator).routes(),
     ]
 

@@ -8,7 +8,7 @@ Source: intuit.md 3.3-3.5, 7.6-7.10.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -19,6 +19,7 @@ from connectors.simulator.api import query as language
 from connectors.simulator.api import settings
 from connectors.simulator.api.render import NOTHING, Renderer
 from connectors.simulator.books.book import Book
+from connectors.simulator.books.custom_fields import Definition
 from connectors.simulator.books.effects import Change, Mark, Switches
 from connectors.simulator.books.records import HIDDEN, Kind, Record, Refused, not_found
 from connectors.simulator.clock import Clock
@@ -75,6 +76,14 @@ class Company:
     def create(self, kind: Kind, body: dict[str, Any], intended: str | None = None) -> Record:
         """Make a record, meant for a project of IntoAEC if `intended` says so; raises Refused."""
         return self._tell(self.book.create(kind, body, self.clock.now(), intended))
+
+    def create_project(self, name: str, customer_id: str) -> Record:
+        """Make a QuickBooks project of a customer; raises Refused."""
+        return self._tell(self.book.create_project(name, customer_id, self.clock.now()))
+
+    def define_fields(self, definitions: Iterable[Definition]) -> None:
+        """Replace the definitions of enhanced custom fields; raises ValueError or TypeError."""
+        self.book.fields.define(definitions)
 
     def update(self, kind: Kind, body: dict[str, Any]) -> Record:
         """Change a record; raises Refused."""

@@ -251,9 +251,10 @@ class Book:
         was_active = record.fields["Active"]
         if was_active and not fields["Active"] and self._is_written_off(record):
             self._check_open_period({"TxnDate": at.date().isoformat()})
+        custom = self.drafts.custom_fields(record, body)
         effects = Effects()
         self.customers.rename(record, fields)
-        record.fields = fields
+        record.fields, record.custom = fields, custom
         operation = "Update"
         if was_active and not fields["Active"]:
             operation = self.switches.inactive_announced_as
