@@ -15,8 +15,8 @@ from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from connectors.simulator.api import lists, settings
 from connectors.simulator.api import query as language
-from connectors.simulator.api import settings
 from connectors.simulator.api.render import NOTHING, Renderer
 from connectors.simulator.books.book import Book
 from connectors.simulator.books.custom_fields import Definition
@@ -159,6 +159,9 @@ class Company:
         if special is not None:
             return special
         today = self.clock.now().astimezone(self.zone).date().isoformat()
+        if lists.entity_of(statement.entity):
+            made = self.renderer.moment(settings.FOUNDED)
+            return lists.answer(statement, self.book, self.zone, made, today)
         found = language.rows(statement, self.book, self.zone, today)
         if self._hidden:
             found = [record for record in found if self._hidden_text(record.kind, record.id) != (None,)]
