@@ -222,8 +222,7 @@ class Replay:
         if "6140" in codes:
             self._write(PROPER[exchange.parts[0]], self._mapped({k: v for k, v in sent.items() if k != "Id"}))
         if exchange.status == 429 or "3001" in codes or exchange.status >= 500:
-            form = "xml" if exchange.answered.lstrip().startswith("<") else "json"
-            form = form if exchange.answer is not None else "html"
+            form = "throttle" if exchange.status == 403 else _form(exchange)
             self.intuit.sim("PUT", "/faults", [{"status": exchange.status, "body": form, "count": 1}])
 
     def _play(self, exchange: Exchange) -> httpx.Response:
@@ -405,6 +404,17 @@ def _frame(answer: Any) -> Any:
         name: [] if name in ENTITIES and isinstance(part, list) else {} if name in ENTITIES else _frame(part)
         for name, part in answer.items()
     }
+
+
+def _form(exchange: Exchange) -> str:
+    """How a refusal was written: the word for it in the simulator's rules."""
+    if exchange.answer is None:
+        return "html"
+    if "120" in _codes(exchange.answer):
+        return "auth120"
+    if exchange.answered.lstrip().startswith("<"):
+        return "xml"
+    return "lower" if '"fault"' in exchange.answered else "json"
 
 
 def _batch_items(answer: Any) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-FIRST, SECOND, THIRD = "9130000000000001", "9130000000000002", "9130000000000003"
+FIRST, SECOND, THIRD, FOURTH = (f"913000000000000{number}" for number in range(1, 5))
 TOKEN = "verify-me"
 LINE = {"Amount": 100.0, "DetailType": "SalesItemLineDetail", "SalesItemLineDetail": {"ItemRef": {"value": "1"}}}
 BASIC = {"authorization": "Basic " + base64.b64encode(b"simulator-client:simulator-secret").decode()}

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from connectors.simulator.api.rest import Rest, new_tid
 from connectors.simulator.api.signin import SignIn
+from connectors.simulator.control.books import BookControl
 from connectors.simulator.control.page import Page
 from connectors.simulator.control.routes import Control
 from connectors.simulator.control.trouble import TroubleControl
@@ -37,6 +38,7 @@ def build(simulator: Simulator) -> ASGIApp:
         Route("/v3/company/{realm}/{rest:path}", rest.answer, methods=["GET", "POST"]),
         Route("/_sim", page.show, methods=["GET"]),
         *TroubleControl(simulator).routes(),
+        *BookControl(simulator).routes(),
         *Control(simulator).routes(),
     ]
 

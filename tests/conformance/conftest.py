@@ -9,8 +9,8 @@ from tests.simulated import TOKEN, Endpoint, Intuit, listening, running
 
 @pytest.fixture(scope="session")
 def behaving() -> Iterator[Intuit]:
-    """Three companies with a small history, in a process of its own."""
-    with running("--companies", "3", "--verifier-token", TOKEN) as intuit:
+    """Four companies with a small history, in a process of its own."""
+    with running("--companies", "4", "--verifier-token", TOKEN) as intuit:
         yield intuit
 
 

@@ -8,18 +8,19 @@ Source: intuit.md 3.3-3.5, 7.6-7.10.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from connectors.simulator.api import lists, settings
 from connectors.simulator.api import query as language
-from connectors.simulator.api import settings
 from connectors.simulator.api.render import NOTHING, Renderer
 from connectors.simulator.api.shelf_view import ShelfView
 from connectors.simulator.books.book import Book
+from connectors.simulator.books.custom_fields import Definition
 from connectors.simulator.books.effects import Change, Mark, Switches
 from connectors.simulator.books.records import HIDDEN, Kind, Record, Refused, not_found
 from connectors.simulator.clock import Clock
@@ -80,6 +81,14 @@ class Company:
     def create(self, kind: Kind, body: dict[str, Any], intended: str | None = None) -> Record:
         """Make a record, meant for a project of IntoAEC if `intended` says so; raises Refused."""
         return self._tell(self.book.create(kind, body, self.clock.now(), intended))
+
+    def create_project(self, name: str, customer_id: str) -> Record:
+        """Make a QuickBooks project of a customer; raises Refused."""
+        return self._tell(self.book.create_project(name, customer_id, self.clock.now()))
+
+    def define_fields(self, definitions: Iterable[Definition]) -> None:
+        """Replace the definitions of enhanced custom fields; raises ValueError or TypeError."""
+        self.book.fields.define(definitions)
 
     def update(self, kind: Kind, body: dict[str, Any]) -> Record:
         """Change a record; raises Refused."""
@@ -166,6 +175,9 @@ class Company:
         today = self.clock.now().astimezone(self.zone).date().isoformat()
         if shelved := self.shelf.entity_of(statement.entity):
             return self.shelf.answer(shelved, statement, today)
+        if lists.entity_of(statement.entity):
+            made = self.renderer.moment(settings.FOUNDED)
+            return lists.answer(statement, self.book, self.zone, made, today)
         found = language.rows(statement, self.book, self.zone, today)
         if self._hidden:
             found = [record for record in found if self._hidden_text(record.kind, record.id) != (None,)]

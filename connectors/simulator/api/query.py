@@ -24,10 +24,10 @@ _CHANGED = "metadata.lastupdatedtime"
 _TICK = timedelta(microseconds=1)  # times are whole seconds: one tick later is after all of that second's changes
 
 # Entities that exist in QuickBooks but hold nothing here: a query on them is answered with no rows.
+# (api/lists.py knows those that are lists.)
 EMPTY_ENTITIES = frozenset(
-    {"Account", "Attachable", "Bill", "BillPayment", "Budget", "Class", "CompanyCurrency", "CreditCardPayment"}
-    | {"Department", "Employee", "Item", "JournalCode", "PaymentMethod", "PurchaseOrder", "TaxAgency"}
-    | {"TaxCode", "TaxRate", "Term", "Transfer", "Vendor", "VendorCredit"}
+    {"Attachable", "Bill", "BillPayment", "Budget", "Class", "CompanyCurrency", "CreditCardPayment", "Department"}
+    | {"Employee", "JournalCode", "PurchaseOrder", "TaxAgency", "Transfer", "Vendor", "VendorCredit"}
 )
 _WORDS = frozenset({"and", "or", "order", "orderby", "startposition", "maxresults", "where", "from", "select"})
 _TOKEN = re.compile(r"\s*(?:('(?:[^'\\]|\\.)*')|(<=|>=|!=|[=<>(),*])|([^\s=<>(),'!*]+))")
@@ -183,7 +183,7 @@ def _page(statement: Statement, word: str, token: str) -> None:
 class Property:
     """A property that may be asked for: how to read it, how to read a literal, whether it sorts."""
 
-    read: Callable[[Book, Record], Any]
+    read: Callable[[Book, Any], Any]
     literal: str  # text, date, moment, number, bool
     sortable: bool = True
 
@@ -240,12 +240,15 @@ def _full_name(book: Book, record: Record) -> str:
     return ":".join([*reversed(names), book.customers.shown_name(record)])
 
 
+_EMPTY = {name.lower() for name in EMPTY_ENTITIES} | {"account", "item", "taxcode", "taxrate", "term", "paymentmethod"}
+
+
 def kind_of(entity: str) -> Kind | None:
     """The kind an entity name means, whatever its case; None for entities that are always empty here."""
     for kind in Kind:
         if kind.value.lower() == entity.lower() and kind not in HIDDEN:
             return kind
-    if entity.lower() in {name.lower() for name in EMPTY_ENTITIES}:
+    if entity.lower() in _EMPTY:
         return None
     raise invalid(f"Invalid context declaration: {entity}")
 

@@ -76,9 +76,10 @@ def _customer_balance(book: Book, asked: Asked) -> dict[str, Any]:
 def _aged(book: Book, asked: Asked) -> dict[str, Any]:
     day = asked.day("report_date", asked.today)
     titles = _bucket_titles(asked)
+    bucket = _bucketing(asked, day)
     sums: dict[str, list[Decimal]] = defaultdict(lambda: [ZERO] * (len(titles) + 1))
     for one in _wanted(book, asked, day):
-        sums[one.customer][_bucket(asked, one, day)] += one.left
+        sums[one.customer][bucket(one)] += one.left
         sums[one.customer][-1] += one.left
     columns = [_column("", "Customer", "cust_name")]
     columns += [_column(title, "Money", str(position)) for position, title in enumerate(titles)]
@@ -93,13 +94,19 @@ def _bucket_titles(asked: Asked) -> list[str]:
     return ["Current", *spans, f"{length * (count - 1) + 1} and over"]
 
 
-def _bucket(asked: Asked, one: Open, day: str) -> int:
+def _bucketing(asked: Asked, day: str) -> Callable[[Open], int]:
     """Which period something open belongs to; by `aging_method=Current` its age is counted to today."""
+    length, most = asked.count("aging_period", 30), asked.count("num_periods", 4)
     until = asked.today if asked.parameters.get("aging_method", "").lower() == "current" else day
-    late = days_late(one.due, until)
-    if late <= 0:
-        return 0
-    return min((late - 1) // asked.count("aging_period", 30) + 1, asked.count("num_periods", 4))
+    known: dict[str, int] = {}
+
+    def bucket(one: Open) -> int:
+        if one.due not in known:
+            late = days_late(one.due, until)
+            known[one.due] = 0 if late <= 0 else min((late - 1) // length + 1, most)
+        return known[one.due]
+
+    return bucket
 
 
 def _family_rows(book: Book, sums: Mapping[str, list[Decimal]], width: int) -> list[Row]:
@@ -159,9 +166,10 @@ def _balance_section(book: Book, customer_id: str, found: list[Open]) -> Row:
 def _aged_detail(book: Book, asked: Asked) -> dict[str, Any]:
     day = asked.day("report_date", asked.today)
     titles = ("Date", "Transaction Type", "Num", "Customer", "Due Date", "Amount", "Open Balance")
+    bucket = _bucketing(asked, day)
     buckets: dict[int, list[Open]] = defaultdict(list)
     for one in _wanted(book, asked, day):
-        buckets[_bucket(asked, one, day)].append(one)
+        buckets[bucket(one)].append(one)
     rows: list[Row] = []
     for number, title in reversed(list(enumerate(_bucket_titles(asked)))):
         if found := buckets[number]:

@@ -16,7 +16,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from connectors.simulator.api import faults, query, reports, xml
+from connectors.simulator.api import faults, lists, query, reports, settings, xml
 from connectors.simulator.api.authority import ACCOUNTING
 from connectors.simulator.api.breakage import broken, instead
 from connectors.simulator.api.company import Company
@@ -187,6 +187,9 @@ class Rest:
             return encode({READ_ONLY_ENTITIES[head]: body, "time": call.time})
         if shelved := call.company.shelf.entity_of(head):
             return self._on_shelf(call, shelved)
+        if (listed := lists.entity_of(head)) and call.method == "GET" and len(call.parts) == 2:
+            made = call.company.renderer.moment(settings.FOUNDED)
+            return encode({listed: lists.one(listed, call.parts[1], call.company.book, made), "time": call.time})
         kind = _kind(head, call)
         if call.method == "GET" and len(call.parts) == 2:
             return self._read(call, kind)

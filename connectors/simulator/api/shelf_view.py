@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from connectors.simulator.api import lists, settings
 from connectors.simulator.api import query as language
 from connectors.simulator.books import shelf
 from connectors.simulator.books.book import Book
@@ -35,7 +36,15 @@ class ShelfView:
 
     def read(self, entity: str, record_id: str) -> dict[str, Any]:
         """One record. Raises Refused(610)."""
-        return self._shown(self.shelf.get(entity, record_id))
+        standing = {leaf.id: leaf for leaf in self._standing(entity)}
+        return self._shown(standing.get(record_id) or self.shelf.get(entity, record_id))
+
+    def _standing(self, entity: str) -> list[Leaf]:
+        """What every company has of this entity, and nobody changes."""
+        if lists.entity_of(entity) is None:
+            return []
+        rows = lists.rows(entity, self.book, self._moment(settings.FOUNDED))
+        return [Leaf(entity, row["Id"], row, settings.FOUNDED, settings.FOUNDED) for row in rows]
 
     def write(self, entity: str, body: Any, operation: str, at: datetime) -> tuple[dict[str, Any], str]:
         """Make, change or delete a record: what Intuit answers, and the word of its webhook. Raises Refused."""
@@ -53,7 +62,7 @@ class ShelfView:
         known = self._properties(entity)
         candidates = [
             leaf
-            for leaf in self.shelf.leaves[entity].values()
+            for leaf in (*self._standing(entity), *self.shelf.leaves[entity].values())
             if language.asks_for_inactive(statement) or leaf.fields.get("Active", True)
         ]
         found = language.chosen(statement, candidates, known, self.book, self.zone, today)
@@ -72,7 +81,7 @@ class ShelfView:
     def _properties(self, entity: str) -> dict[str, language.Property]:
         """What may be asked for: times, and whatever plain fields and references records of this entity have."""
         known = dict(_EVERYWHERE)
-        for leaf in self.shelf.leaves[entity].values():
+        for leaf in (*self._standing(entity), *self.shelf.leaves[entity].values()):
             for name, value in leaf.fields.items():
                 if name.lower() not in known and (literal := _literal_of(value)):
                     known[name.lower()] = _property(name, literal)

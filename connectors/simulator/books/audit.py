@@ -16,6 +16,7 @@ from connectors.simulator.books import catalogue, forms
 from connectors.simulator.books.book import Book
 from connectors.simulator.books.records import (
     SALES_FORMS,
+    SOURCES,
     ZERO,
     ItemKey,
     Kind,
@@ -31,7 +32,7 @@ _LISTED = frozenset({Kind.INVOICE, Kind.CREDIT_MEMO})  # one item each, even whe
 def violations(book: Book) -> list[str]:
     """Everything in the books that is not as it must be, in plain sentences; empty where all is well."""
     found: list[str] = []
-    for check in (_entries, _items, _payments, _balances, _deposits, _indexes):
+    for check in (_entries, _items, _payments, _balances, _deposits, _sources, _indexes):
         for sentence in check(book):
             found.append(sentence)
             if len(found) >= VIOLATIONS_MAX:
@@ -83,7 +84,7 @@ def _figures(record: Record) -> Iterator[str]:
             yield f"{_name(record)} is void and still worth {record.total}"
         return
     if record.kind in SALES_FORMS:
-        total = record.fields["TxnTaxDetail"]["TotalTax"]
+        total = record.fields["TxnTaxDetail"]["TotalTax"] + record.fields.get("Charged", ZERO)
         for line in record.fields["Line"]:
             if line["DetailType"] != "SubTotalLineDetail":
                 total += -line["Amount"] if line["DetailType"] == "DiscountLineDetail" else line["Amount"]
@@ -194,6 +195,25 @@ def _deposits(book: Book) -> Iterator[str]:
     for payment in book.records[Kind.PAYMENT].values():
         if payment.deposit_id != named.get(payment.id):
             yield f"{_name(payment)} says deposit {payment.deposit_id}, deposits say {named.get(payment.id)}"
+
+
+def _sources(book: Book) -> Iterator[str]:
+    """What an invoice bills is known to both, and its statement charges are in its total."""
+    billed: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    charged: dict[str, Decimal] = defaultdict(lambda: ZERO)
+    for kind in SOURCES:
+        for source in book.records[kind].values():
+            if invoice_id := source.fields.get("InvoiceId"):
+                billed[invoice_id].add((kind.value, source.id))
+                charged[invoice_id] += source.total if kind is Kind.STATEMENT_CHARGE else ZERO
+    for invoice in book.records[Kind.INVOICE].values():
+        named = {(link["TxnType"], link["TxnId"]) for link in invoice.fields.get("SourceTxn", ())}
+        if named != billed.pop(invoice.id, set()):
+            yield f"{_name(invoice)} and what it bills do not know each other"
+        if invoice.fields.get("Charged", ZERO) != charged[invoice.id]:
+            yield f"{_name(invoice)} holds {invoice.fields.get('Charged')} of charges, they are {charged[invoice.id]}"
+    for invoice_id, sources in billed.items():
+        yield f"{sorted(sources)} are billed by invoice {invoice_id}, which is not there"
 
 
 def _indexes(book: Book) -> Iterator[str]:

@@ -132,6 +132,9 @@ class Book:
 
     def create(self, kind: Kind, body: dict[str, Any], at: datetime, intended: str | None = None) -> list[Change]:
         """Make a record from a body as a client sends it; `intended` is the project it is meant for. Raises Refused."""
+        if kind is Kind.CUSTOMER and body.get("Balance"):
+            money(body["Balance"])
+            self._check_open_period({"TxnDate": body.get("OpenBalanceDate") or at.date().isoformat()})
         effects = Effects()
         record = self._add(kind, body, at, effects)
         record.intended_project = intended
@@ -247,9 +250,12 @@ class Book:
         fields = _merged(record.fields, body, sparse=bool(body.get("sparse")))
         fields = self.customers.checked(fields, record.id) | {"CurrencyRef": record.fields["CurrencyRef"]}
         was_active = record.fields["Active"]
+        if was_active and not fields["Active"] and self._is_written_off(record):
+            self._check_open_period({"TxnDate": at.date().isoformat()})
+        custom = self.drafts.custom_fields(record, body)
         effects = Effects()
         self.customers.rename(record, fields)
-        record.fields = fields
+        record.fields, record.custom = fields, custom
         operation = "Update"
         if was_active and not fields["Active"]:
             operation = self.switches.inactive_announced_as
@@ -268,10 +274,14 @@ class Book:
             for record in self.documents_of.get(one, ()):
                 effects.mark(record, Mark.SEEN)
 
+    def _is_written_off(self, customer: Record) -> bool:
+        """Whether making a customer inactive needs a memo for what it owes."""
+        return self.switches.inactive_writes_off and self.balance(customer.id) > 0
+
     def _write_off(self, customer: Record, at: datetime, effects: Effects) -> None:
-        balance = self.balance(customer.id)
-        if balance <= 0 or not self.switches.inactive_writes_off:
+        if not self._is_written_off(customer):
             return
+        balance = self.balance(customer.id)
         line = {
             "Amount": balance,
             "DetailType": "SalesItemLineDetail",

@@ -45,7 +45,7 @@ class Drafts:
     def draft(self, record: Record, fields: dict[str, Any], body: dict[str, Any]) -> Record:
         """What the record would become, fully checked. Raises Refused."""
         draft = Record(record.kind, record.id, fields, record.created_at, record.updated_at)
-        draft.custom = self._custom_fields(record, body)
+        draft.custom = self.custom_fields(record, body)
         draft.intended_project = record.intended_project
         if record.kind is Kind.CUSTOMER:
             return draft
@@ -97,8 +97,11 @@ class Drafts:
             raise against_rules("Business Validation Error: the deposit cannot be more than the total.")
         return deposit
 
-    def _custom_fields(self, record: Record, body: dict[str, Any]) -> dict[str, str]:
-        """A full update without custom fields clears the classic ones; the enhanced ones it cannot see stay."""
+    def custom_fields(self, record: Record, body: dict[str, Any]) -> dict[str, str]:
+        """Values by definition after a write. Raises Refused.
+
+        A full update without custom fields clears the classic ones; the enhanced ones it cannot see stay.
+        """
         sparse = body.get("sparse") or body.get("Id") is None
         kept = {key: value for key, value in record.custom.items() if sparse or key not in self.book.fields.classic}
         return self.book.fields.read(record.kind, body.get("CustomField"), kept)

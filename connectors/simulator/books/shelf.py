@@ -59,7 +59,7 @@ class Shelf:
     def __init__(self) -> None:
         self.leaves: dict[str, dict[str, Leaf]] = {entity: {} for entity in ENTITIES}
         self.gone: dict[str, dict[str, Leaf]] = {entity: {} for entity in ENTITIES}
-        self.next_id = 1
+        self.next_id = 1001  # below are the lists that every company has
         self.is_kept = True  # whether everything here is also in the storage
 
     def get(self, entity: str, record_id: str) -> Leaf:
