@@ -119,6 +119,8 @@ def parse(text: str) -> Statement:
 
 def _projection(reader: _Reader) -> bool:
     if reader.accept("*"):
+        while reader.accept(","):  # `select *, Sku from Item`, as clients write it
+            reader.take()
         return False
     if reader.peek() == "count":
         for word in ("count", "(", "*", ")"):

@@ -49,6 +49,9 @@ DefaultTaxCodeRef CustomerTypeRef PrimaryPhone AlternatePhone Mobile Fax Primary
 V4IDPseudonym ClientEntityId OpenBalanceDate TxnStatus AcceptedBy AcceptedDate ExpirationDate NameOf EmployeeRef
 VendorRef BillableStatus HourlyRate Hours Minutes Description ItemRef StartTime EndTime BreakHours BreakMinutes
 TotalTax CashBack Credit RemitToAddr DocumentLinks
+AttachableRef ConvenienceFeeDetail CostRate DiscountRate ECloudStatusTimeStamp EInvoiceStatus FOB InvoiceEx LessCIS
+PONumber PaymentDetailsMessage PrimaryTaxIdentifier PurchaseEx RecurringInfo RemitToRef SalesRepRef Tag TaxFormNum
+TaxFormType TransactionLocationType TxnApprovalInfo callToAction invoiceStatusLog
 """
 _KNOWN = frozenset(_KNOWN_TEXT.split())
 

@@ -319,7 +319,7 @@ class Book:
     # ---- documents and payments ----------------------------------------------------------------------------------
 
     def _add(self, kind: Kind, body: dict[str, Any], at: datetime, effects: Effects) -> Record:
-        fields = {key: value for key, value in copy_tree(body).items() if key not in READ_ONLY}
+        fields = {key: value for key, value in _written(body).items() if value != ""}
         if kind is Kind.PAYMENT and body.get("TotalAmt") is not None:
             fields["TotalAmt"] = number(body["TotalAmt"])
         if kind is not Kind.CUSTOMER:
@@ -619,12 +619,17 @@ _NEVER_CLEARED = (
 
 def _merged(kept: dict[str, Any], body: dict[str, Any], *, sparse: bool) -> dict[str, Any]:
     """A record's fields after an update: a full one clears what it does not give, but never the number or currency."""
-    given = {key: value for key, value in copy_tree(body).items() if key not in READ_ONLY}
+    given = {key: value for key, value in _written(body).items() if value != "" or key not in _NEVER_CLEARED}
     if body.get("TotalAmt") is not None and "TotalAmt" in kept:
         given["TotalAmt"] = number(body["TotalAmt"])
     if sparse:
         return {**copy_tree(kept), **given}
     return {**{key: kept[key] for key in _NEVER_CLEARED if key in kept}, **given}
+
+
+def _written(body: dict[str, Any]) -> dict[str, Any]:
+    """What a body means to write: no read-only fields, and nothing for what it names without a value."""
+    return {key: value for key, value in copy_tree(body).items() if key not in READ_ONLY and value is not None}
 
 
 def _zero(record: Record) -> None:
