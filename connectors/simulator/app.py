@@ -16,23 +16,30 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from connectors.simulator.api.rest import Rest, new_tid
 from connectors.simulator.api.signin import SignIn
-from connectors.simulator.control.page import Page
 from connectors.simulator.control.routes import Control
+from connectors.simulator.pages.changes import Changes
+from connectors.simulator.pages.consent import Consent
+from connectors.simulator.pages.messages import Messages
+from connectors.simulator.pages.panel import Panel
+from connectors.simulator.pages.rendering import style_route
+from connectors.simulator.pages.steering import Steering
 from connectors.simulator.simulator import Simulator
 
 
 def build(simulator: Simulator) -> ASGIApp:
     """The application of one simulator; its lifespan runs the courier."""
-    rest, sign_in, page = Rest(simulator), SignIn(simulator), Page(simulator)
+    rest, sign_in, messages = Rest(simulator), SignIn(simulator), Messages()
     routes = [
-        Route("/connect/oauth2", sign_in.authorize, methods=["GET"]),
-        Route("/connect/oauth2", sign_in.decide, methods=["POST"]),
+        *Consent(simulator).routes(),
+        style_route(),
         Route("/oauth2/v1/tokens/bearer", sign_in.token, methods=["POST"]),
         Route("/v2/oauth2/tokens/revoke", sign_in.revoke, methods=["POST"]),
         Route("/.well-known/openid_configuration", sign_in.discovery, methods=["GET"]),
         Route("/.well-known/openid_sandbox_configuration", sign_in.discovery, methods=["GET"]),
         Route("/v3/company/{realm}/{rest:path}", rest.answer, methods=["GET", "POST"]),
-        Route("/_sim", page.show, methods=["GET"]),
+        *Panel(simulator, messages).routes(),
+        *Changes(simulator, messages).routes(),
+        *Steering(messages).routes(),
         *Control(simulator).routes(),
     ]
 

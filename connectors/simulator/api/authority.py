@@ -77,6 +77,7 @@ class AuthoritySettings:
     revoke_on_race: bool = False
     old_token_grace_s: int = 0  # how long a rotated refresh token still works
     auto_consent: bool = False
+    redirect_uris: list[str] = field(default_factory=list)  # registered, exactly; none: any http(s) address
 
 
 class Authority:

@@ -1,7 +1,7 @@
-"""Sign-in and tokens over HTTP: the consent page, the token endpoint, revocation and discovery.
+"""Tokens over HTTP: the token endpoint, revocation and discovery; what a person sees is in pages/consent.
 
-Reads: browsers and applications. Writes: codes and grants.
-Guarantees: the redirect carries code, state and realmId; a refusal at the token endpoint never carries a token.
+Reads: applications. Writes: grants.
+Guarantees: a refusal at the token endpoint never carries a token.
 Source: intuit.md 2, 7.12.
 """
 
@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from html import escape
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from connectors.simulator.api import faults
-from connectors.simulator.api.authority import ACCOUNTING, Grant, OAuthRefused
+from connectors.simulator.api.authority import Grant, OAuthRefused
 from connectors.simulator.api.rest import broken
 from connectors.simulator.simulator import Simulator
 from connectors.simulator.wire import decode
@@ -30,58 +29,6 @@ class SignIn:
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
-
-    async def authorize(self, request: Request) -> Response:
-        """Ask the user, or answer at once where consent is automatic."""
-        asked = request.query_params
-        if asked.get("client_id") != self.simulator.authority.settings.client_id or not asked.get("redirect_uri"):
-            return HTMLResponse(
-                _page(
-                    "Something went wrong",
-                    "<p>Sorry, but the app you are trying to connect did not answer as expected.</p>",
-                ),
-                400,
-            )
-        if asked.get("auto") == "1" or self.simulator.authority.settings.auto_consent:
-            realm = asked.get("realmId") or next(iter(self.simulator.companies))
-            return self._consented(realm, asked["redirect_uri"], asked.get("scope", ACCOUNTING), asked.get("state", ""))
-        return HTMLResponse(self._consent_page(dict(asked)))
-
-    async def decide(self, request: Request) -> Response:
-        """The user pressed Authorize or Cancel."""
-        form = dict(parse_qsl((await request.body()).decode()))
-        if form.get("decision") != "authorize":
-            return RedirectResponse(
-                _with(form["redirect_uri"], {"error": "access_denied", "state": form.get("state", "")}), 302
-            )
-        return self._consented(
-            form["realm"], form["redirect_uri"], form.get("scope", ACCOUNTING), form.get("state", "")
-        )
-
-    def _consented(self, realm: str, redirect_uri: str, scope: str, state: str) -> Response:
-        if realm not in self.simulator.companies:
-            return HTMLResponse(_page("Something went wrong", "<p>There is no such company.</p>"), 400)
-        code = self.simulator.authority.issue_code(realm, redirect_uri, scope)
-        return RedirectResponse(_with(redirect_uri, {"code": code, "state": state, "realmId": realm}), 302)
-
-    def _consent_page(self, asked: dict[str, str]) -> str:
-        options = "".join(
-            f'<label class="choice"><input type="radio" name="realm" value="{realm}"'
-            f"{' checked' if position == 0 else ''}> {escape(company.name)} <small>{realm}</small></label>"
-            for position, (realm, company) in enumerate(self.simulator.companies.items())
-        )
-        hidden = "".join(
-            f'<input type="hidden" name="{key}" value="{escape(asked.get(key, ""), quote=True)}">'
-            for key in ("redirect_uri", "state", "scope")
-        )
-        body = (
-            "<p>IntoAEC would like to read and write the accounting records of one of your companies.</p>"
-            f'<form method="post" action="/connect/oauth2">{hidden}'
-            f"<fieldset><legend>Choose a company</legend>{options}</fieldset>"
-            '<button name="decision" value="authorize" class="primary">Authorize</button> '
-            '<button name="decision" value="cancel">Cancel</button></form>'
-        )
-        return _page("Connect IntoAEC to QuickBooks", body)
 
     async def token(self, request: Request) -> Response:
         """Codes and refresh tokens become access tokens."""
@@ -150,26 +97,3 @@ class SignIn:
                 "claims_supported": ["aud", "exp", "iat", "iss", "realmid", "sub"],
             }
         )
-
-
-def _with(address: str, parameters: dict[str, str]) -> str:
-    parts = urlsplit(address)
-    return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, urlencode(parameters)]))))
-
-
-def _page(title: str, body: str) -> str:
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{STYLE}</style></head>"
-        f"<body><main><h1>{escape(title)}</h1>{body}</main></body></html>"
-    )
-
-
-STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;background:#f4f5f8;color:#21262a;margin:0}"
-    "main{max-width:32rem;margin:4rem auto;background:#fff;padding:2rem;border-radius:8px;box-shadow:0 1px 4px #0002}"
-    "h1{font-size:1.4rem;margin-top:0}fieldset{border:1px solid #d4d7dc;border-radius:6px;margin:1rem 0}"
-    ".choice{display:block;padding:.4rem 0}small{color:#6b6c72}"
-    "button{font:inherit;padding:.5rem 1.2rem;border-radius:4px;border:1px solid #6b6c72;background:#fff}"
-    ".primary{background:#2ca01c;border-color:#2ca01c;color:#fff}"
-)
