@@ -40,6 +40,13 @@ class Options:
     data_dir: Path | None = None
     auto_consent: bool = False
     limits: bool = True
+    public_url: str | None = None  # where browsers find it, if not where programs do
+    redirect_uris: tuple[str, ...] = ()
+    intoaec_client_id: str | None = None
+    intoaec_client_secret: str | None = None
+    intoaec_redirect_uris: tuple[str, ...] = ()
+    kafka_bootstrap: str | None = None
+    projects_topic: str = "intoaec-projects"
 
 
 class Simulator:
@@ -77,6 +84,7 @@ class Simulator:
         self.authority.settings.client_id = options.client_id or self.authority.settings.client_id
         self.authority.settings.client_secret = options.client_secret or self.authority.settings.client_secret
         self.authority.settings.auto_consent = options.auto_consent
+        self.authority.settings.redirect_uris = list(options.redirect_uris)
         self.limits.settings.enabled = options.limits
         self.authority.restore(self.storage.grants())
 

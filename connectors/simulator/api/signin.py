@@ -84,7 +84,7 @@ class SignIn:
         return JSONResponse(
             {
                 "issuer": f"{here}/op/v1",
-                "authorization_endpoint": f"{here}/connect/oauth2",
+                "authorization_endpoint": f"{(self.simulator.options.public_url or here).rstrip('/')}/connect/oauth2",
                 "token_endpoint": f"{here}/oauth2/v1/tokens/bearer",
                 "userinfo_endpoint": f"{here}/v1/openid_connect/userinfo",
                 "revocation_endpoint": f"{here}/v2/oauth2/tokens/revoke",

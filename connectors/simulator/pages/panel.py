@@ -83,7 +83,7 @@ class Panel:
         values = {"rows": rows, "hidden": len(companies) - len(rows), "calls": self._calls(companies), **asked}
         settings = simulator.limits.settings
         cap = {"month": simulator.limits.month_total(), "cap": settings.tier_cap, "blocks": settings.metering_blocks}
-        return self._page("panel-overview.html", request, **values, **cap)
+        return self.page("panel-overview.html", request, **values, **cap)
 
     def _calls(self, companies: list[Company]) -> list[dict[str, Any]]:
         limits = self.simulator.limits
@@ -105,7 +105,7 @@ class Panel:
         start = _whole(request.query_params.get("from", "0"))
         stored = company.book.records[kind]
         shown = [self._row(company, one) for one in islice(reversed(stored.values()), start, start + ROWS)]
-        return self._page(
+        return self.page(
             "panel-company.html",
             request,
             company=company,
@@ -163,7 +163,7 @@ class Panel:
         if kind is Kind.INVOICE:
             values["payments"] = company.book.links_of(record)[:ROWS]
         values |= {"customers": _customers(company), "projects": company.projects[:CUSTOMERS_LISTED]}
-        return self._page("panel-record.html", request, company=company, **values)
+        return self.page("panel-record.html", request, company=company, **values)
 
     async def record_json(self, request: Request) -> Response:
         """One record as the REST API shows it."""
@@ -180,7 +180,7 @@ class Panel:
         """The newest deliveries."""
         courier = self.simulator.courier
         shown = [one.summary() for one in islice(reversed(courier.deliveries), ROWS * 2)]
-        return self._page("panel-deliveries.html", request, shown=shown)
+        return self.page("panel-deliveries.html", request, shown=shown)
 
     async def delivery(self, request: Request) -> Response:
         """One delivery: its tries, what it announces, its body as sent."""
@@ -191,7 +191,7 @@ class Panel:
         body = found.body[:BODY_SHOWN].decode(errors="replace")
         whole = len(found.body) <= BODY_SHOWN
         text = _pretty(decode(body)) if whole else body
-        return self._page(
+        return self.page(
             "panel-delivery.html", request, one=found.summary(), events=_announced(found), text=text, whole=whole
         )
 
@@ -202,7 +202,7 @@ class Panel:
             if event_id in delivery.event_ids:
                 return RedirectResponse(f"/_sim/page/deliveries/{delivery.id}", 303)
         is_queued = any(one.id == event_id for one in islice(courier.queue, QUEUE_LOOKED_AT))
-        return self._page("panel-event.html", request, 200 if is_queued else 404, is_queued=is_queued)
+        return self.page("panel-event.html", request, 200 if is_queued else 404, is_queued=is_queued)
 
     # ---- finding -------------------------------------------------------------------------------------------------
 
@@ -212,7 +212,8 @@ class Panel:
             raise HTTPException(404, f"there is no company {request.path_params['realm']}")
         return found
 
-    def _page(self, template: str, request: Request, status: int = 200, **values: Any) -> Response:
+    def page(self, template: str, request: Request, status: int = 200, **values: Any) -> Response:
+        """A page with the message of the last change and the state of the simulator around it."""
         courier = self.simulator.courier
         around: dict[str, Any] = {
             "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),

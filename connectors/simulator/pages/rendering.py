@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,7 @@ class Session:
 
     id: str
     email: str | None = None
+    signed_in_at: int = 0  # seconds of the machine's clock
 
     @property
     def form_token(self) -> str:
@@ -144,7 +146,7 @@ class Sessions:
         return found or self._open(None)
 
     def _open(self, email: str | None) -> Session:
-        session = Session(secrets.token_urlsafe(24), email)
+        session = Session(secrets.token_urlsafe(24), email, int(time.time()))
         self._sessions[session.id] = session
         while len(self._sessions) > SESSIONS_MAX:
             self._sessions.pop(next(iter(self._sessions)))
