@@ -249,14 +249,12 @@ def _kind(text: str) -> Kind:
 
 
 def _find(company: Company, kind: Kind, text: str) -> Record | None:
-    """A record by its id or its number, the newest first."""
+    """A record by its number or name, which people see, or else by its id; of several the newest."""
     stored = company.book.records[kind]
-    if text.isdigit() and text in stored:
-        return stored[text]
     if kind is Kind.CUSTOMER:
-        return stored.get(company.book.customers.named(text) or "")
+        return stored.get(company.book.customers.named(text) or text)
     newest = islice(reversed(stored.values()), NUMBERS_LOOKED_AT)
-    return next((one for one in newest if one.fields.get("DocNumber") == text), None)
+    return next((one for one in newest if one.fields.get("DocNumber") == text), None) or stored.get(text)
 
 
 def _customers(company: Company) -> list[tuple[str, str]]:
