@@ -166,7 +166,7 @@ def _new_document(kind: Kind, text: str) -> Callable[[Company, Form], Made]:
         }
         if kind is Kind.REFUND_RECEIPT:
             body["DepositToAccountRef"] = {"value": "35", "name": "Checking"}
-        record = company.create(kind, body, form.get("reference", "").strip() or None)
+        record = company.create(kind, body)
         return record, f"made for {customer.fields['DisplayName']} over {record.total:,.2f}"
 
     return make

@@ -77,7 +77,7 @@ def _call(form: dict[str, str]) -> Call | None:
     realm, name = form.get("realm", ""), form.get("name", "")
     match form.get("steer", ""):
         case "profile":
-            return Call("PUT", "/_sim/profile", f"The profile is “{name.replace('-', ' ')}” now.", {"name": name})
+            return Call("PUT", "/_sim/profile", f"The profile is “{name}” now.", {"name": name})
         case "clear-faults":
             return Call("DELETE", "/_sim/faults", "No fault is in force any more.")
         case "clock":
