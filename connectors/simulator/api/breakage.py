@@ -7,11 +7,11 @@ Source: intuit.md 7.16; hostile answers are nobody's habit, but a client must su
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 import zlib
 from collections.abc import AsyncIterator
-from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -80,14 +80,20 @@ async def _flood(size: int) -> AsyncIterator[bytes]:
     while left > 0:
         yield block[: min(left, BLOCK)]
         left -= BLOCK
+        await asyncio.sleep(0)  # so that the end of the connection is noticed
 
 
 async def _bomb(size: int) -> AsyncIterator[bytes]:
-    """One gzip stream of spaces: deflate makes about a thousandth of them."""
-    packer: Any = zlib.compressobj(9, zlib.DEFLATED, 31)
-    left = size
-    while left > 0:
-        if packed := packer.compress(b" " * min(left, BLOCK)):
-            yield packed
-        left -= BLOCK
-    yield packer.flush()
+    """One gzip stream of spaces: the same packed block again and again, about a thousandth of what it unfolds to."""
+    block = b" " * BLOCK
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)  # a block that stands by itself
+    rest = packer.compress(block[: size % BLOCK]) + packer.flush()
+    yield b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
+    checked = 0
+    for _ in range(size // BLOCK):
+        checked = zlib.crc32(block, checked)
+        yield packed
+        await asyncio.sleep(0)
+    checked = zlib.crc32(block[: size % BLOCK], checked)
+    yield rest + struct.pack("<II", checked, size & 0xFFFFFFFF)

@@ -20,7 +20,7 @@ from connectors.simulator.api.authority import ACCOUNTING, Grant, OAuthRefused
 from connectors.simulator.api.breakage import broken, instead
 from connectors.simulator.api.identity import Person, bookkeeper_of, userinfo
 from connectors.simulator.api.rest import end_tokens, waited
-from connectors.simulator.api.trouble import FaultRule
+from connectors.simulator.api.trouble import TOKEN_ROUTE, FaultRule
 from connectors.simulator.simulator import Simulator
 from connectors.simulator.wire import decode
 
@@ -91,7 +91,7 @@ class SignIn:
         form = dict(parse_qsl((await request.body()).decode(errors="replace")))
         authority = self.simulator.authority
         realm = authority.realm_of(code=form.get("code", ""), refresh_token=form.get("refresh_token", ""))
-        rule = self.simulator.faults.take(realm, "POST token", without=NOT_FOR_TOKENS)
+        rule = self.simulator.faults.take(realm, TOKEN_ROUTE, without=NOT_FOR_TOKENS)
         early = await self._early(rule, realm)
         if early is not None:
             return early

@@ -62,6 +62,8 @@ def test_rule_that_is_not_understood_is_refused_with_the_reason(asked: dict[str,
         ({"realm": "2"}, "GET invoice", False),
         ({"kind": "silence"}, "GET invoice", False),
         ({"rate": 0}, "GET invoice", False),
+        ({}, "POST token", False),
+        ({"route": "token"}, "POST token", True),
     ],
 )
 def test_rule_fits_its_company_and_route_only(rule: dict[str, Any], route: str, fits: bool) -> None:
