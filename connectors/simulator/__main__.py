@@ -17,7 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from connectors.simulator.api.profiles import PROFILES
 from connectors.simulator.app import build
 from connectors.simulator.simulator import Options, Simulator
 from connectors.simulator.wire import encode
@@ -39,6 +41,7 @@ def read_options(arguments: list[str]) -> Options:
     parser.add_argument("--data-dir", type=Path, default=_path(env("SIMULATOR_DATA_DIR")), help="keep everything here")
     parser.add_argument("--auto-consent", action="store_true", default=env("SIMULATOR_AUTO_CONSENT") == "1")
     parser.add_argument("--no-limits", dest="limits", action="store_false", help="no throttle")
+    parser.add_argument("--profile", choices=tuple(PROFILES), default=env("SIMULATOR_PROFILE"), help="trouble")
     _add_people(parser)
     return Options(**vars(parser.parse_args(arguments)))
 
@@ -64,6 +67,15 @@ def _path(text: str | None) -> Path | None:
     return Path(text) if text else None
 
 
+class _Protocol(HttpToolsProtocol):
+    """HTTP whose requests know their connection, so that a fault can reset it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client came."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
 class _Server(uvicorn.Server):
     """A server that leaves signals to us, so that a stop is an ordinary end."""
 
@@ -78,7 +90,9 @@ async def serve(options: Options) -> None:
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited; without it every answer waits 40 ms
     port = listener.getsockname()[1]
     app = build(Simulator(options))
-    config = uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1, lifespan="on")
+    config = uvicorn.Config(
+        app, http=_Protocol, log_level="error", access_log=False, timeout_graceful_shutdown=1, lifespan="on"
+    )
     server = _Server(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from connectors.simulator.api.rest import Rest, new_tid
 from connectors.simulator.api.signin import SignIn
 from connectors.simulator.control.routes import Control
+from connectors.simulator.control.trouble import TroubleControl
 from connectors.simulator.intoaec.catalogue import Catalogue
 from connectors.simulator.intoaec.projects_api import ProjectsApi
 from connectors.simulator.intoaec.sign_in import Provider
@@ -43,9 +44,12 @@ def build(simulator: Simulator) -> ASGIApp:
         *_pages(simulator, catalogue),
         Route("/oauth2/v1/tokens/bearer", sign_in.token, methods=["POST"]),
         Route("/v2/oauth2/tokens/revoke", sign_in.revoke, methods=["POST"]),
+        Route("/v1/openid_connect/userinfo", sign_in.userinfo, methods=["GET"]),
+        Route("/op/v1/jwks", sign_in.keys, methods=["GET"]),
         Route("/.well-known/openid_configuration", sign_in.discovery, methods=["GET"]),
         Route("/.well-known/openid_sandbox_configuration", sign_in.discovery, methods=["GET"]),
         Route("/v3/company/{realm}/{rest:path}", rest.answer, methods=["GET", "POST"]),
+        *TroubleControl(simulator).routes(),
         *Control(simulator).routes(),
         *_intoaec(simulator, catalogue, announcer),
     ]

@@ -7,20 +7,30 @@ Guarantees: the same seed makes the same companies; a second start with the same
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from connectors.simulator.api.authority import Authority
 from connectors.simulator.api.company import Company, Event, Project
-from connectors.simulator.api.faults import Faults
+from connectors.simulator.api.identity import Identity
 from connectors.simulator.api.limits import Limits
+from connectors.simulator.api.profiles import Profiles
+from connectors.simulator.api.trouble import CHANGE, Faults
 from connectors.simulator.api.webhooks import Courier
 from connectors.simulator.books.effects import Change, Mark
-from connectors.simulator.clock import RunningClock, SteppedClock
+from connectors.simulator.books.records import Kind
+from connectors.simulator.clock import ClockSetting, RunningClock, SteppedClock
 from connectors.simulator.life.history import HISTORY_END, write_history
 from connectors.simulator.storage import Storage
 
 FIRST_REALM = 9130000000000001
+UNDISTURBED = {
+    **{"duplicate_rate": 0, "resend_rate": 0, "loss_rate": 0, "reorder": False, "coalesce": False},
+    **{"bad_signature_next": 0, "no_signature_next": 0},
+}
 NAMES = ("Bayside Builders", "Northgate Construction", "Harrow & Pike Engineering", "Summit Ridge Contractors")
 
 
@@ -40,6 +50,7 @@ class Options:
     data_dir: Path | None = None
     auto_consent: bool = False
     limits: bool = True
+    profile: str | None = None  # None: the one of the last run, calm at first
     public_url: str | None = None  # where browsers find it, if not where programs do
     redirect_uris: tuple[str, ...] = ()
     intoaec_client_id: str | None = None
@@ -52,18 +63,25 @@ class Options:
 class Simulator:
     """A pretend Intuit with its companies."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.options = options
-        self.clock = RunningClock(not_before=HISTORY_END)
         self.storage = Storage(options.data_dir)
+        self.clock = RunningClock(not_before=HISTORY_END, kept=kept_clock(self.storage.notes().get("clock")))
+        self.keep_clock()
         self.authority = Authority(self.clock, self.storage)
-        self.courier = Courier(self.clock, self.storage, options.seed, self.authority.is_connected)
+        self.identity = Identity(
+            self.storage.notes().get("signing key"), lambda key: self.storage.keep_note("signing key", key)
+        )
         self.limits = Limits(self.clock)
-        self.faults = Faults(options.seed)
+        self.faults = Faults(self.clock, options.seed)
+        self.courier = Courier(self.clock, self.storage, self.faults, self.authority.is_connected, transport)
         self.companies: dict[str, Company] = {}
         self._restore_settings()
         self._open_companies()
         self.courier.restore(self.storage.queued(), self.storage.deliveries())
+        self.faults.changed.append(self._prepare_stale_reads)
+        self.profiles = Profiles(self.faults, list(self.companies), self.storage.keep_note)
+        self.profiles.restore(self.storage.notes().get("profile"), options.profile, options.seed)
 
     def close(self) -> None:
         """Give back what is open."""
@@ -72,6 +90,25 @@ class Simulator:
     def keep_settings(self) -> None:
         """Keep webhook settings over a restart."""
         self.storage.keep_note("webhooks", {key: _kept(value) for key, value in asdict(self.courier.settings).items()})
+
+    def keep_clock(self) -> None:
+        """Keep how the clock is set over a restart; called whenever it is set."""
+        setting = self.clock.setting()
+        moments = {"shown": setting.shown.isoformat(), "at": setting.at.isoformat()}
+        self.storage.keep_note("clock", moments | {"speed": str(setting.speed)})
+
+    def heal(self, realm: str | None = None) -> None:
+        """End all trouble: faults, stale reads, blocks; send what is late. What is revoked stays revoked."""
+        self.faults.heal(realm)
+        for company in self.companies.values():
+            if realm in (None, company.realm):
+                company.delay_visibility(0)
+                company.show_all()
+        if realm is None:
+            self.limits.settings.metering_blocks = False
+            apply_settings(self.courier.settings, UNDISTURBED)
+            self.keep_settings()
+        self.courier.heal()
 
     def _restore_settings(self) -> None:
         options = self.options
@@ -99,6 +136,7 @@ class Simulator:
             else:
                 self._found(company, number)
             company.listeners.append(self._keep)
+            company.lag_s = self._lag_s
             self.companies[realm] = company
 
     def _found(self, company: Company, number: int) -> None:
@@ -137,12 +175,32 @@ class Simulator:
         for counter, value in self.storage.notes().get(f"ids {company.realm}", {}).items():
             book.next_ids[counter] = max(book.next_ids[counter], value)
 
+    def _lag_s(self, company: Company, kind: Kind) -> float:
+        """How much later than its webhook a change is to be seen, if any rule says so."""
+        rule = self.faults.take(company.realm, f"CHANGE {kind.value}", CHANGE)
+        return rule.drawn_seconds() if rule else 0.0
+
+    def _prepare_stale_reads(self) -> None:
+        """Make sure that there is an old picture of everything that may be shown stale."""
+        for company in self.companies.values():
+            company.keeps_pictures = self.faults.has("stale", company.realm)
+            if company.keeps_pictures:
+                company.take_pictures()
+
     def _keep(self, company: Company, changes: list[Change], events: list[Event]) -> None:
         with self.storage.together():
             self.storage.keep_records(company.realm, [one.record for one in changes if one.mark > Mark.SEEN])
             if any(one.operation == "Create" for one in changes):
                 self.storage.keep_note(f"ids {company.realm}", company.book.next_ids)
             self.courier.enqueue(events)
+
+
+def kept_clock(state: dict[str, str] | None) -> ClockSetting | None:
+    """The setting that an earlier run kept."""
+    if state is None:
+        return None
+    shown, at = datetime.fromisoformat(state["shown"]), datetime.fromisoformat(state["at"])
+    return ClockSetting(shown, at, float(state["speed"]))
 
 
 def _kept(value: Any) -> Any:

@@ -17,7 +17,8 @@ from typing import Any
 
 from connectors.simulator.api.authority import Grant
 from connectors.simulator.api.company import Event
-from connectors.simulator.api.webhooks import Delivery, Queued, Try
+from connectors.simulator.api.notices import Queued
+from connectors.simulator.api.webhooks import Delivery, Try
 from connectors.simulator.books.records import Application, ItemKey, Kind, Record, money
 from connectors.simulator.wire import decode, encode
 
@@ -107,7 +108,7 @@ class Storage:
     def keep_queued(self, queued: list[Queued]) -> None:
         """Keep events that are in no delivery yet."""
         if self.db is not None:
-            rows = [(one.id, encode(_event_state(one.event))) for one in queued]
+            rows = [(one.key, encode(_queued_state(one))) for one in queued]
             self._write("INSERT INTO queued (id, state) VALUES (?, ?)", rows)
 
     def keep_delivery(self, delivery: Delivery, taken: list[str]) -> None:
@@ -129,7 +130,7 @@ class Storage:
     def queued(self) -> list[Queued]:
         """Events that were in no delivery, in order."""
         rows = self._read("SELECT id, state FROM queued ORDER BY position")
-        return [Queued(one, _event(decode(state))) for one, state in rows]
+        return [_queued(key, decode(state)) for key, state in rows]
 
     def deliveries(self) -> list[Delivery]:
         """Deliveries that were not acknowledged, in order."""
@@ -189,12 +190,15 @@ def _exact(value: Any, key: str = "") -> Any:
     return value
 
 
-def _event_state(event: Event) -> dict[str, Any]:
-    return asdict(event) | {"at": event.at.isoformat()}
+def _queued_state(queued: Queued) -> dict[str, Any]:
+    event = asdict(queued.event) | {"at": queued.event.at.isoformat()}
+    return {"id": queued.id, "event": event, "due_at": queued.due_at.isoformat()}
 
 
-def _event(state: dict[str, Any]) -> Event:
-    return Event(**(state | {"at": datetime.fromisoformat(state["at"])}))
+def _queued(key: str, state: dict[str, Any]) -> Queued:
+    event = state["event"]
+    found = Event(**(event | {"at": datetime.fromisoformat(event["at"])}))
+    return Queued(state["id"], found, key, datetime.fromisoformat(state["due_at"]))
 
 
 def _delivery_state(delivery: Delivery) -> dict[str, Any]:
@@ -204,6 +208,7 @@ def _delivery_state(delivery: Delivery) -> dict[str, Any]:
             "content_type": delivery.content_type,
             "event_ids": delivery.event_ids,
             "realms": delivery.realms,
+            "spoilt": delivery.spoilt,
         },
         **{"created_at": delivery.created_at.isoformat(), "tries": [asdict(one) for one in delivery.tries]},
         "next_try_at": delivery.next_try_at.isoformat() if delivery.next_try_at else None,

@@ -24,6 +24,7 @@ from connectors.simulator.wire import RawJson
 
 CDC_DAYS = 30
 CDC_MAX = 1000
+NOT_CAPTURED = frozenset({"journalcode", "taxagency", "timeactivity", "taxcode", "taxrate"})
 ANNOUNCED = frozenset(Kind)
 
 
@@ -65,6 +66,8 @@ class Company:
         self.projects: list[Project] = []
         self.listeners: list[Listener] = []
         self.visibility_delay_s = 0.0
+        self.keeps_pictures = False  # whether there must be an old picture of whatever changes
+        self.lag_s: Callable[[Company, Kind], float] = lambda company, kind: 0.0
         self._hidden: dict[tuple[Kind, str], tuple[datetime, str | None]] = {}
 
     # ---- writing -------------------------------------------------------------------------------------------------
@@ -102,8 +105,11 @@ class Company:
 
     def _tell(self, changes: list[Change]) -> Record:
         now = self.clock.now()
-        if self.visibility_delay_s:
-            self._hide(changes, now)
+        delay_s = self.visibility_delay_s or self.lag_s(self, changes[0].record.kind)
+        if delay_s:
+            self._hide(changes, now + timedelta(seconds=delay_s))
+        if self.keeps_pictures:
+            self._picture(changes)
         events = [event for change in changes if (event := self._event(change, now))]
         for listener in self.listeners:
             listener(self, changes, events)
@@ -165,8 +171,13 @@ class Company:
                 return {"totalCount": 1} if statement.count else {name: [body()], "startPosition": 1, "maxResults": 1}
         return None
 
-    def changes_since(self, entities: list[str], since: datetime) -> list[dict[str, Any]]:
-        """Change data capture: one element per entity asked, at most 1000 objects in all. Raises Refused."""
+    def changes_since(
+        self, entities: list[str], since: datetime, lie: Callable[[int], int] | None = None
+    ) -> list[dict[str, Any]]:
+        """Change data capture: one element per entity asked, at most 1000 objects in all. Raises Refused.
+
+        `lie` chooses, of so many rows, one that is said to be Deleted though it is not.
+        """
         now = self.clock.now()
         if since < now - timedelta(days=CDC_DAYS):
             # No recording of this fault exists; 4001 is what a validation of the same service answers.
@@ -175,10 +186,13 @@ class Company:
             )
         left, answers = CDC_MAX, []
         for entity in entities:
+            if entity.lower() in NOT_CAPTURED:
+                raise Refused("4001", "Invalid query", f"Entity {entity} is not supported by change data capture")
             kind = language.kind_of(entity)
             found = self._changed(kind, since)[:left] if kind else []
             left -= len(found)
-            written = [self._cdc_row(record) for record in found]
+            chosen = found[lie(len(found))] if lie and found else None
+            written = [self._cdc_row(record, lies=record is chosen) for record in found]
             answers.append(
                 {kind.value: written, "startPosition": 1, "maxResults": len(found)} if kind and found else {}
             )
@@ -192,10 +206,11 @@ class Company:
 
         alive = [record for record in self.book.records[kind].values() if later(record)]
         dead = [record for (of, _), record in self.book.gone.items() if of is kind and later(record)]
-        return sorted(alive + dead, key=lambda one: (one.updated_at, int(one.id)))
+        seen = [one for one in alive + dead if self._hidden_text(kind, one.id) is None]  # hidden: not changed yet
+        return sorted(seen, key=lambda one: (one.updated_at, int(one.id)))
 
-    def _cdc_row(self, record: Record) -> Any:
-        lies = self.switches.false_deletes and record.sync_token % 5 == 4
+    def _cdc_row(self, record: Record, *, lies: bool) -> Any:
+        lies = lies or (self.switches.false_deletes and record.sync_token % 5 == 4)
         return self.renderer.deleted_stub(record) if record.deleted or lies else RawJson(self.shown(record))
 
     def company_info(self) -> dict[str, Any]:
@@ -263,16 +278,27 @@ class Company:
         """From now on a change is seen by readers only so much later than it is announced."""
         self.visibility_delay_s = seconds
         if seconds:
-            for record in [one for kind in Kind for one in self.book.records[kind].values()]:
-                self.renderer.text(record)  # so that there is a picture of it to show meanwhile
+            self.take_pictures()
 
-    def _hide(self, changes: list[Change], now: datetime) -> None:
-        until = now + timedelta(seconds=self.visibility_delay_s)
+    def take_pictures(self) -> None:
+        """Write every record down, so that there is something to show of it while a change is hidden."""
+        for record in [one for kind in Kind for one in self.book.records[kind].values()]:
+            self.renderer.text(record)
+
+    def show_all(self) -> None:
+        """Let readers see the present at once."""
+        self._hidden.clear()
+
+    def _hide(self, changes: list[Change], until: datetime) -> None:
         for change in changes:
             key = (change.record.kind, change.record.id)
-            hidden = self._hidden.get(key)
-            if hidden is None or hidden[0] <= now:
+            is_new = change.operation == "Create"
+            if self._hidden_text(*key) is None and (is_new or change.before is not None):
                 self._hidden[key] = (until, change.before)
+        self._picture(changes)
+
+    def _picture(self, changes: list[Change]) -> None:
+        for change in changes:
             if not change.record.deleted:
                 self.renderer.text(change.record)
 

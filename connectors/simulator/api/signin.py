@@ -7,7 +7,6 @@ Source: intuit.md 2, 7.12.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from urllib.parse import parse_qsl
@@ -17,10 +16,14 @@ from starlette.responses import JSONResponse, Response
 
 from connectors.simulator.api import faults
 from connectors.simulator.api.authority import Grant, OAuthRefused
-from connectors.simulator.api.rest import broken
+from connectors.simulator.api.breakage import broken, instead
+from connectors.simulator.api.identity import Person, bookkeeper_of, userinfo
+from connectors.simulator.api.rest import end_tokens, waited
+from connectors.simulator.api.trouble import TOKEN_ROUTE, FaultRule
 from connectors.simulator.simulator import Simulator
 from connectors.simulator.wire import decode
 
+NOT_FOR_TOKENS = frozenset({"missing", "wrong_id", "wrong_company", "false_delete"})
 HARD_EXPIRY_HEADER = "x-include-refresh-token-hard-expires-in"
 
 
@@ -32,34 +35,82 @@ class SignIn:
 
     async def token(self, request: Request) -> Response:
         """Codes and refresh tokens become access tokens."""
-        rule = self.simulator.faults.take(None, "POST token")
-        if rule is not None:
-            await asyncio.sleep(120 if rule.kind == "hang" else rule.latency_ms / 1000)
-        if rule is not None and rule.kind == "answer":
-            found = faults.answer_for(rule, self.simulator.clock.now().isoformat(), self.simulator.clock.now())
-            return Response(found.body, found.status, found.headers, found.content_type)
+        form = dict(parse_qsl((await request.body()).decode(errors="replace")))
+        authority = self.simulator.authority
+        realm = authority.realm_of(code=form.get("code", ""), refresh_token=form.get("refresh_token", ""))
+        rule = self.simulator.faults.take(realm, TOKEN_ROUTE, without=NOT_FOR_TOKENS)
+        early = await self._early(rule, realm)
+        if early is not None:
+            return early
         try:
-            self._check_client(request)
-            grant = await self._granted(dict(parse_qsl((await request.body()).decode())))
+            client_id = self._check_client(request, form)
+            grant = await self._granted(form, rule)
         except OAuthRefused as refused:
-            return JSONResponse(refused.body, refused.status)
+            return JSONResponse(refused.body, refused.status, {"cache-control": "no-store"})
         with_hard = request.headers.get(HARD_EXPIRY_HEADER, "").lower() == "true"
-        body = self.simulator.authority.answer(grant, with_hard_expiry=with_hard)
+        body = authority.answer(grant, with_hard_expiry=with_hard) | self._id_token(request, grant, client_id)
         return broken(rule, JSONResponse(body, headers={"cache-control": "no-store"}))
 
-    async def _granted(self, form: dict[str, str]) -> Grant:
+    async def _early(self, rule: FaultRule | None, realm: str | None) -> Response | None:
+        """What a rule answers instead of a token, after the time that it takes."""
+        if rule is None:
+            return None
+        clock = self.simulator.clock
+        gave_up = not await waited(self.simulator, rule)
+        if gave_up or rule.kind == "answer":
+            status, body = (504, "json") if gave_up else (rule.status, rule.body)
+            found = faults.token_answer_for(status, body, rule.retry_after, clock.now().isoformat(), clock.now())
+            return Response(found.body, found.status, found.headers, found.content_type)
+        if realm is not None:
+            end_tokens(self.simulator, rule, realm)
+        return instead(rule)
+
+    async def _granted(self, form: dict[str, str], rule: FaultRule | None) -> Grant:
         authority = self.simulator.authority
         if form.get("grant_type") == "authorization_code":
             return authority.exchange(form.get("code", ""), form.get("redirect_uri", ""))
         if form.get("grant_type") == "refresh_token":
-            return await authority.refresh(form.get("refresh_token", ""))
+            rotate = rule is not None and (rule.rotate or rule.kind == "rotate")
+            grace_s = rule.whole_seconds if rule is not None and rule.kind == "lost" else None
+            return await authority.refresh(form.get("refresh_token", ""), rotate=rotate, grace_s=grace_s or None)
         raise OAuthRefused("unsupported_grant_type")
+
+    def _id_token(self, request: Request, grant: Grant, client_id: str) -> dict[str, str]:
+        """The signed proof of who signed in, for whoever asked for `openid`."""
+        if "openid" not in grant.scope.split():
+            return {}
+        signed = self.simulator.identity.id_token(
+            self._person(grant.realm),
+            issuer=f"{_here(request)}/op/v1",
+            client_id=client_id,
+            realm=grant.realm,
+            now=self.simulator.clock.now(),
+            nonce=grant.nonce,
+        )
+        return {"id_token": signed}
+
+    def _person(self, realm: str) -> Person:
+        return bookkeeper_of(realm, self.simulator.companies[realm].name)
+
+    async def userinfo(self, request: Request) -> Response:
+        """Who signed in, as far as the scopes of the token allow."""
+        token = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+        grant = self.simulator.authority.grant_of(token)
+        scopes = set(grant.scope.split()) if grant else set()
+        if grant is None or "openid" not in scopes:
+            found = faults.unauthenticated(token, self.simulator.clock.now())
+            return Response(found.body, found.status, found.headers, found.content_type)
+        return JSONResponse(userinfo(self._person(grant.realm), scopes), headers={"cache-control": "no-store"})
+
+    async def keys(self, request: Request) -> Response:
+        """The keys that id tokens are signed with."""
+        return JSONResponse(self.simulator.identity.public_keys())
 
     async def revoke(self, request: Request) -> Response:
         """End a grant by either of its tokens."""
         try:
-            self._check_client(request)
             body = await request.body()
+            self._check_client(request, dict(parse_qsl(body.decode(errors="replace"))))
             is_json = "json" in request.headers.get("content-type", "")
             token = str(decode(body).get("token", "")) if is_json else dict(parse_qsl(body.decode())).get("token", "")
         except OAuthRefused as refused:
@@ -70,17 +121,21 @@ class SignIn:
             return JSONResponse({"error": "invalid_grant"}, 400)
         return Response(status_code=200)
 
-    def _check_client(self, request: Request) -> None:
+    def _check_client(self, request: Request, form: dict[str, str]) -> str:
+        """The application that asks, by HTTP Basic or in the form. Raises OAuthRefused(invalid_client)."""
         header = request.headers.get("authorization", "")
-        try:
-            client_id, _, secret = base64.b64decode(header.removeprefix("Basic ")).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError) as error:
-            raise OAuthRefused("invalid_client", 401) from error
+        client_id, secret = form.get("client_id", ""), form.get("client_secret", "")
+        if header:
+            try:
+                client_id, _, secret = base64.b64decode(header.removeprefix("Basic ")).decode().partition(":")
+            except (binascii.Error, UnicodeDecodeError) as error:
+                raise OAuthRefused("invalid_client", 401) from error
         self.simulator.authority.check_client(client_id, secret)
+        return client_id
 
     async def discovery(self, request: Request) -> Response:
         """The discovery document, with this simulator's own addresses."""
-        here = str(request.base_url).rstrip("/")
+        here = _here(request)
         return JSONResponse(
             {
                 "issuer": f"{here}/op/v1",
@@ -97,3 +152,7 @@ class SignIn:
                 "claims_supported": ["aud", "exp", "iat", "iss", "realmid", "sub"],
             }
         )
+
+
+def _here(request: Request) -> str:
+    return str(request.base_url).rstrip("/")

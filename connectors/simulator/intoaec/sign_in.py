@@ -19,19 +19,17 @@ import secrets
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from connectors.simulator.intoaec.keys import SigningKey
 from connectors.simulator.pages.people import MEMBERS, Member, member
 from connectors.simulator.pages.rendering import Session, Sessions, form_of, is_redirectable, page, redirect
 from connectors.simulator.simulator import Simulator
-
-if TYPE_CHECKING:
-    from connectors.simulator.intoaec.keys import SigningKey
 
 CODE_S = 120
 ID_TOKEN_S = 600
@@ -125,8 +123,6 @@ class Provider:
     @cached_property
     def key(self) -> SigningKey:
         """Made, or taken from the storage, when first needed: most runs never sign anybody in."""
-        from connectors.simulator.intoaec.keys import SigningKey
-
         return SigningKey(self.simulator.storage)
 
     async def discovery(self, request: Request) -> Response:

@@ -67,7 +67,7 @@ class Changes:
         if make is None:
             return Message("There is no such button.", is_refusal=True)
         courier = self.simulator.courier
-        before, announced = len(courier.queue), courier.counts["events"]
+        before, late, announced = len(courier.queue), len(courier.late), courier.counts["events"]
         try:
             record, what = make(company, form)
         except Mistake as mistake:
@@ -77,19 +77,24 @@ class Changes:
         queued = [one.id for one in islice(courier.queue, before, None)]
         caused = courier.counts["events"] - announced
         link = f"/_sim/page/companies/{company.realm}/{record.kind.value}/{record.id}"
-        text = f"{_called(record)} {what}; {self._announced(caused, len(queued))}."
+        text = f"{_called(record)} {what}; {self._announced(caused, len(queued), len(courier.late) - late)}."
         return Message(text, event_ids=queued[:EVENTS_LINKED], link=link)
 
-    def _announced(self, caused: int, queued: int) -> str:
+    def _announced(self, caused: int, queued: int, late: int) -> str:
+        if late:
+            return f"{_events(queued)} queued, {late} to come late"
         if queued or not caused:
-            return f"{queued} event{'s' * (queued != 1)} queued"
-        settings = self.simulator.courier.settings
-        if settings.url is None:
-            return f"{caused} event{'s' * (caused != 1)} for nobody, since no webhook address is set"
-        return f"{caused} event{'s' * (caused != 1)} not sent, by the settings of the webhooks"
+            return f"{_events(queued)} queued"
+        if self.simulator.courier.settings.url is None:
+            return f"{_events(caused)} for nobody, since no webhook address is set"
+        return f"{_events(caused)} not sent, by the profile, the faults or the settings of the webhooks"
 
 
 TOO_OLD = Message("That form was from before a restart; nothing was done. Please try again.", is_refusal=True)
+
+
+def _events(number: int) -> str:
+    return f"{number} event{'s' * (number != 1)}"
 
 
 def _called(record: Record) -> str:

@@ -46,6 +46,7 @@ class Asked:
     redirect_uri: str
     scope: str
     state: str | None
+    nonce: str
     query: str  # the request as it came, to be carried from step to step
 
 
@@ -118,7 +119,7 @@ class Consent:
     def _consented(self, asked: Asked, realm: str) -> Response:
         if realm not in self.simulator.companies:
             return _wrong()
-        code = self.simulator.authority.issue_code(realm, asked.redirect_uri, asked.scope)
+        code = self.simulator.authority.issue_code(realm, asked.redirect_uri, asked.scope, asked.nonce)
         return redirect(asked.redirect_uri, {"code": code, "state": asked.state, "realmId": realm})
 
     # ---- what was asked ------------------------------------------------------------------------------------------
@@ -139,7 +140,7 @@ class Consent:
         if not is_right:
             return None
         carried = [(name, value) for name, value in given.multi_items() if name not in ("realm", "find")]
-        return Asked(address, scope, given.get("state"), urlencode(carried))
+        return Asked(address, scope, given.get("state"), given.get("nonce", ""), urlencode(carried))
 
     def _administered(self, user: QuickBooksUser) -> dict[str, Company]:
         companies = self.simulator.companies

@@ -8,7 +8,7 @@ Guarantees: a page costs the same with ten records and with a hundred thousand: 
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 from urllib.parse import quote
 
@@ -19,7 +19,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from connectors.simulator.api.company import Company
-from connectors.simulator.api.webhooks import PAST_TENSE, Delivery
+from connectors.simulator.api.notices import PAST_TENSE
+from connectors.simulator.api.webhooks import Delivery
 from connectors.simulator.books.records import Kind, Record, Refused
 from connectors.simulator.pages.messages import Messages
 from connectors.simulator.pages.rendering import form_token, page
@@ -201,7 +202,8 @@ class Panel:
         for delivery in islice(reversed(courier.deliveries), QUEUE_LOOKED_AT):
             if event_id in delivery.event_ids:
                 return RedirectResponse(f"/_sim/page/deliveries/{delivery.id}", 303)
-        is_queued = any(one.id == event_id for one in islice(courier.queue, QUEUE_LOOKED_AT))
+        late = (one for _, _, one in islice(courier.late, QUEUE_LOOKED_AT))
+        is_queued = any(one.id == event_id for one in chain(islice(courier.queue, QUEUE_LOOKED_AT), late))
         return self.page("panel-event.html", request, 200 if is_queued else 404, is_queued=is_queued)
 
     # ---- finding -------------------------------------------------------------------------------------------------
@@ -222,7 +224,7 @@ class Panel:
             "now": self.simulator.clock.now(),
             "speed": self.simulator.clock.speed,
             "courier": courier,
-            "queue": len(courier.queue),
+            "queue": len(courier.queue) + len(courier.late),
             "waiting": len(courier.waiting),
             "many_companies": len(self.simulator.companies) > 1,
         }
