@@ -188,6 +188,8 @@ def test_pages_run_no_script_and_load_nothing_from_elsewhere(intuit: Intuit, bro
 def test_automatic_consent_still_answers_at_once(intuit: Intuit, browser: Browser) -> None:
     found = returned(browser.get("/connect/oauth2", **ASKED, auto="1", realmId=SECOND))
     assert (found["state"], found["realmId"]) == ([STATE], [SECOND])
+    denied = returned(browser.get("/connect/oauth2", **ASKED, auto="1", decision="cancel"))
+    assert (denied["error"], denied["state"]) == (["access_denied"], [STATE])
     assert "state" not in returned(
         browser.get("/connect/oauth2", client_id="simulator-client", redirect_uri=ADDRESS, auto="1")
     )

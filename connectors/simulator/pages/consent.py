@@ -67,6 +67,8 @@ class Consent:
         if asked is None:
             return _wrong()
         if request.query_params.get("auto") == "1" or self.simulator.authority.settings.auto_consent:
+            if request.query_params.get("decision") == "cancel":
+                return _denied(asked)
             return self._consented(asked, request.query_params.get("realmId") or next(iter(self.simulator.companies)))
         session = self.sessions.of(request)
         return self.sessions.remember(self._step(request, asked, session), session)
@@ -99,7 +101,7 @@ class Consent:
             case "authorize":
                 return self._authorize(asked, session, form)
             case _:
-                return redirect(asked.redirect_uri, {"error": "access_denied", "state": asked.state})
+                return _denied(asked)
 
     def _sign_in(self, asked: Asked, session: Session, form: dict[str, str]) -> Response:
         user = quickbooks_user(form.get("email"), form.get("password", ""))
@@ -181,6 +183,10 @@ class Consent:
     def _page(self, template: str, asked: Asked, session: Session, status: int = 200, **values: Any) -> Response:
         here = {"path": f"{PATH}?{asked.query}", "form_token": session.form_token, "app": APP_NAME}
         return page(template, status, leads_to=asked.redirect_uri, **here, **values)
+
+
+def _denied(asked: Asked) -> Response:
+    return redirect(asked.redirect_uri, {"error": "access_denied", "state": asked.state})
 
 
 def _wrong() -> Response:
