@@ -68,6 +68,7 @@ class Simulator:
         self.limits = Limits(self.clock)
         self.faults = Faults(self.clock, options.seed)
         self.courier = Courier(self.clock, self.storage, self.faults, self.authority.is_connected, transport)
+        self.courier.picture, self.courier.connected_since = self._picture, self.authority.connected_since
         self.companies: dict[str, Company] = {}
         self._restore_settings()
         self._open_companies()
@@ -171,6 +172,12 @@ class Simulator:
         """How much later than its webhook a change is to be seen, if any rule says so."""
         rule = self.faults.take(company.realm, f"CHANGE {kind.value}", CHANGE)
         return rule.drawn_seconds() if rule else 0.0
+
+    def _picture(self, event: Event) -> str | None:
+        """The record that an event is about, as it is now; None where it is gone."""
+        company = self.companies[event.realm]
+        record = company.book.records[Kind(event.entity)].get(event.id)
+        return company.renderer.text(record) if record else None
 
     def _prepare_stale_reads(self) -> None:
         """Make sure that there is an old picture of everything that may be shown stale."""
