@@ -65,7 +65,8 @@ class Simulator:
         self.identity = Identity(
             self.storage.notes().get("signing key"), lambda key: self.storage.keep_note("signing key", key)
         )
-        self.limits = Limits(self.clock)
+        self.limits = Limits(self.clock, lambda metered: self.storage.keep_note("metered", metered))
+        self.limits.restore(self.storage.notes().get("metered", {}))
         self.faults = Faults(self.clock, options.seed)
         self.courier = Courier(self.clock, self.storage, self.faults, self.authority.is_connected, transport)
         self.courier.picture, self.courier.connected_since = self._picture, self.authority.connected_since
@@ -175,9 +176,9 @@ class Simulator:
 
     def _picture(self, event: Event) -> str | None:
         """The record that an event is about, as it is now; None where it is gone."""
-        company = self.companies[event.realm]
-        record = company.book.records[Kind(event.entity)].get(event.id)
-        return company.renderer.text(record) if record else None
+        company = self.companies.get(event.realm)
+        record = company.book.records[Kind(event.entity)].get(event.id) if company else None
+        return company.renderer.text(record) if company and record else None
 
     def _prepare_stale_reads(self) -> None:
         """Make sure that there is an old picture of everything that may be shown stale."""

@@ -19,7 +19,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -34,6 +34,7 @@ from connectors.simulator.clock import RunningClock
 LADDER_S = (10, 20, 30, 300, 1200, 7200, 14400, 21600)  # then every six hours
 ACK_WITHIN_S = 3.0
 KEPT_DELIVERIES = 5000
+STRANGER = "9999999999999999"  # a company that nobody knows
 
 
 @dataclass(slots=True)
@@ -274,6 +275,8 @@ class Courier:
             found.append(self._queued(first.id, event, due_at["again"]))
         if dice.random() < settings.resend_rate or "resend" in rules:
             found.append(self._queued(notices.event_id(event, dice), event, due_at.get("resend", now)))
+        if "stranger" in rules:
+            found.append(self._queued(notices.event_id(event, dice), replace(event, realm=STRANGER), now))
         return found
 
     def _earliest(self, realm: str) -> datetime:
