@@ -126,7 +126,7 @@ def test_body_of_ten_gigabytes_costs_the_simulator_nothing(intuit: Process, kind
     assert intuit.memory_kb() < 300 * 1024
 
 
-def test_clock_the_profile_of_the_start_and_the_signing_key_outlive_a_killed_process(tmp_path: Path) -> None:
+def test_clock_the_profile_of_the_start_the_meter_and_the_signing_key_outlive_a_killed_process(tmp_path: Path) -> None:
     options = ("--data-dir", str(tmp_path))
     target = datetime.now(UTC) + timedelta(days=400)
     with process(*options, "--profile", "storm", "--seed", "5") as first:
@@ -134,6 +134,9 @@ def test_clock_the_profile_of_the_start_and_the_signing_key_outlive_a_killed_pro
         shown = first.sim("GET", "/profile")
         assert (shown["name"], shown["seed"]) == ("storm", 5)
         drawn = shown["companies"]
+        first.sim("PUT", "/profile", {"name": "calm"})
+        assert first.http.get(PATH, headers=first.headers()).status_code == 200
+        first.sim("PUT", "/profile", {"name": "storm", "seed": 5})
         keys = first.http.get("/op/v1/jwks").json()
         os.kill(first.child.pid, 9)
         first.child.wait()
@@ -145,6 +148,7 @@ def test_clock_the_profile_of_the_start_and_the_signing_key_outlive_a_killed_pro
             _without_id(rule) for rule in drawn[FIRST]["rules"]
         ]
         assert second.http.get("/op/v1/jwks").json() == keys
+        assert second.sim("GET", "/calls")["metered_month_all"] == 1
 
 
 def _without_id(rule: dict[str, Any]) -> dict[str, Any]:

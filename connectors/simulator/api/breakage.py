@@ -26,30 +26,42 @@ class Reset(Response):
     """No answer: the connection is reset."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Reset the connection where there is one; else fail as a caller in the same process would see it."""
-        transport = scope.get("state", {}).get("transport")
-        if transport is None:
-            raise ConnectionResetError("the connection was reset")
+        """Reset the connection."""
+        transport = _transport(scope)
         linger = struct.pack("ii", 1, 0)  # close with RST, not FIN
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         transport.abort()
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        await _ended(receive)
 
 
 class Cut(Response):
-    """An answer that stops in the middle: the connection breaks before all of the promised body is sent."""
+    """An answer that stops in the middle: the connection ends before all of the promised body is sent."""
 
-    def __init__(self, whole: Response, sent: int) -> None:
+    def __init__(self, whole: Response) -> None:
         super().__init__(b"", whole.status_code, media_type=whole.media_type)
         self.whole = whole
-        self.sent = sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Promise the whole body and send its beginning; the server then drops the connection."""
+        """Promise the whole body, send its first half, and hang up."""
+        body = bytes(self.whole.body)
         start = {"type": "http.response.start", "status": self.whole.status_code, "headers": self.whole.raw_headers}
         await send(start)
-        await send({"type": "http.response.body", "body": bytes(self.whole.body)[: self.sent], "more_body": True})
+        await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+        _transport(scope).close()
+        await _ended(receive)
+
+
+def _transport(scope: Scope) -> asyncio.Transport:
+    """The connection of a request; a caller in the same process has none and sees an error at once."""
+    found: asyncio.Transport | None = scope.get("state", {}).get("transport")
+    if found is None:
+        raise ConnectionResetError("the connection broke")
+    return found
+
+
+async def _ended(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def instead(rule: FaultRule) -> Response | None:
@@ -72,7 +84,7 @@ def broken(rule: FaultRule | None, response: Response) -> Response:
         return response
     if rule.kind == "lost":
         return Reset()
-    return Cut(response, len(bytes(response.body)) // 2)
+    return Cut(response)
 
 
 async def _flood(size: int) -> AsyncIterator[bytes]:

@@ -142,7 +142,7 @@ def _text_rates(value: Any) -> Any:
 
 def needs_a_person(rule: FaultRule) -> bool:
     """Whether a rule may end a grant, hide a truth or lie in a way that no retry repairs."""
-    lies = {"wrong_id", "wrong_company", "revoke", "redirect", "bomb", "flood"}
+    lies = {"stranger", "wrong_id", "wrong_company", "revoke", "redirect", "bomb", "flood"}
     refused = rule.kind == "answer" and (rule.status in (400, 401) or (rule.status == 403 and rule.body == "json"))
     loses = rule.kind == "lost" and rule.rotate and not rule.whole_seconds
     return rule.kind in lies or refused or loses or rule.kind not in KINDS

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
@@ -19,7 +20,7 @@ from connectors.simulator.api.authority import Grant, OAuthRefused
 from connectors.simulator.api.breakage import broken, instead
 from connectors.simulator.api.identity import Person, bookkeeper_of, userinfo
 from connectors.simulator.api.rest import end_tokens, waited
-from connectors.simulator.api.trouble import TOKEN_ROUTE, FaultRule
+from connectors.simulator.api.trouble import FaultRule
 from connectors.simulator.simulator import Simulator
 from connectors.simulator.wire import decode
 
@@ -38,7 +39,7 @@ class SignIn:
         form = dict(parse_qsl((await request.body()).decode(errors="replace")))
         authority = self.simulator.authority
         realm = authority.realm_of(code=form.get("code", ""), refresh_token=form.get("refresh_token", ""))
-        rule = self.simulator.faults.take(realm, TOKEN_ROUTE, without=NOT_FOR_TOKENS)
+        rule = self.simulator.faults.take(realm, "POST token", without=NOT_FOR_TOKENS)
         early = await self._early(rule, realm)
         if early is not None:
             return early
@@ -92,10 +93,20 @@ class SignIn:
     def _person(self, realm: str) -> Person:
         return bookkeeper_of(realm, self.simulator.companies[realm].name)
 
+    async def _with_faults(self, route: str, realm: str | None, do: Callable[[], Response]) -> Response:
+        """The answer of a route, spoilt where a rule says so."""
+        rule = self.simulator.faults.take(realm, route, without=NOT_FOR_TOKENS)
+        early = await self._early(rule, realm)
+        return broken(rule, do()) if early is None else early
+
     async def userinfo(self, request: Request) -> Response:
         """Who signed in, as far as the scopes of the token allow."""
         token = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
         grant = self.simulator.authority.grant_of(token)
+        realm = grant.realm if grant else None
+        return await self._with_faults("GET userinfo", realm, lambda: self._userinfo(grant, token))
+
+    def _userinfo(self, grant: Grant | None, token: str) -> Response:
         scopes = set(grant.scope.split()) if grant else set()
         if grant is None or "openid" not in scopes:
             found = faults.unauthenticated(token, self.simulator.clock.now())
@@ -104,7 +115,7 @@ class SignIn:
 
     async def keys(self, request: Request) -> Response:
         """The keys that id tokens are signed with."""
-        return JSONResponse(self.simulator.identity.public_keys())
+        return await self._with_faults("GET jwks", None, lambda: JSONResponse(self.simulator.identity.public_keys()))
 
     async def revoke(self, request: Request) -> Response:
         """End a grant by either of its tokens."""
@@ -117,6 +128,10 @@ class SignIn:
             return JSONResponse(refused.body, refused.status)
         except (ValueError, AttributeError):
             return JSONResponse({"error": "invalid_request"}, 400)
+        realm = self.simulator.authority.realm_of(refresh_token=token)
+        return await self._with_faults("POST revoke", realm, lambda: self._revoked(token))
+
+    def _revoked(self, token: str) -> Response:
         if not self.simulator.authority.revoke(token):
             return JSONResponse({"error": "invalid_grant"}, 400)
         return Response(status_code=200)
@@ -135,7 +150,9 @@ class SignIn:
 
     async def discovery(self, request: Request) -> Response:
         """The discovery document, with this simulator's own addresses."""
-        here = _here(request)
+        return await self._with_faults("GET discovery", None, lambda: self._discovery(_here(request)))
+
+    def _discovery(self, here: str) -> Response:
         return JSONResponse(
             {
                 "issuer": f"{here}/op/v1",

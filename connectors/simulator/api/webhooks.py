@@ -19,7 +19,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -34,6 +34,7 @@ from connectors.simulator.clock import RunningClock
 LADDER_S = (10, 20, 30, 300, 1200, 7200, 14400, 21600)  # then every six hours
 ACK_WITHIN_S = 3.0
 KEPT_DELIVERIES = 5000
+STRANGER = "9999999999999999"  # a company that nobody knows
 
 
 @dataclass(slots=True)
@@ -57,6 +58,8 @@ class WebhookSettings:
     only_connected: bool = False  # send nothing for a company that no application is connected to
     mixed_companies: bool = True  # one delivery may carry events of several companies
     void_word: str = "void"  # or voided, as other people's code has it
+    full_data: bool = False  # `data` carries the whole record, as one of Intuit's texts claims
+    first_after_s: int = 0  # so long after a company was connected its first events come; Intuit: up to 300
 
 
 @dataclass(slots=True)
@@ -136,6 +139,8 @@ class Courier:
         self.counts = {"events": 0, "lost": 0, "coalesced": 0, "not_subscribed": 0, "acknowledged_events": 0}
         self._dice = random.Random(faults.seed)  # noqa: S311 - disorder that can be repeated, no secret
         self._is_connected = is_connected
+        self.picture: Callable[[Event], str | None] = lambda event: None  # the record an event is about
+        self.connected_since: Callable[[str], datetime | None] = lambda realm: None
         self._transport = transport
         self._woken = asyncio.Event()
         self._since = clock.now()  # what is gathered now is gathered from here
@@ -260,7 +265,7 @@ class Courier:
         if (settings.coalesce or "coalesce" in rules) and self._waits_already(event):
             self.counts["coalesced"] += 1
             return []
-        now = self.clock.now()
+        now = self._earliest(event.realm)
         due_at = {kind: now + timedelta(seconds=rule.drawn_seconds()) for kind, rule in rules.items()}
         first = self._queued(notices.event_id(event, dice), event, due_at.get("late", now))
         found = [first]
@@ -270,7 +275,14 @@ class Courier:
             found.append(self._queued(first.id, event, due_at["again"]))
         if dice.random() < settings.resend_rate or "resend" in rules:
             found.append(self._queued(notices.event_id(event, dice), event, due_at.get("resend", now)))
+        if "stranger" in rules:
+            found.append(self._queued(notices.event_id(event, dice), replace(event, realm=STRANGER), now))
         return found
+
+    def _earliest(self, realm: str) -> datetime:
+        """Now, or the end of the silence after a company was connected."""
+        now, since = self.clock.now(), self.connected_since(realm) if self.settings.first_after_s else None
+        return max(now, since + timedelta(seconds=self.settings.first_after_s)) if since else now
 
     def _queued(self, event_id: str, event: Event, due_at: datetime) -> Queued:
         return Queued(event_id, event, uuid.uuid4().hex, due_at)
@@ -339,7 +351,8 @@ class Courier:
         return delivery, taken
 
     def _cloud_events(self, taken: list[Queued]) -> list[dict[str, Any]]:
-        return notices.cloud_events_body(taken, self._dice, self.settings.void_word)
+        picture = self.picture if self.settings.full_data else None
+        return notices.cloud_events_body(taken, self._dice, self.settings.void_word, picture)
 
     # ---- sending -------------------------------------------------------------------------------------------------
 
