@@ -300,6 +300,17 @@ def test_clock_and_random_changes_are_moved_by_buttons(intuit: Intuit, browser: 
     assert re.search(r"1 event: RefundReceipt \d+ create", browser.follow(answer).text)
 
 
+def test_profile_of_trouble_is_set_by_its_button(intuit: Intuit, browser: Browser) -> None:
+    page = browser.get("/_sim").text
+    assert all(f">{name}</button>" in page for name in ("Calm", "Ordinary day", "Storm"))
+    for name in ("storm", "calm"):
+        answer = browser.send("/_sim/page/steer", steer="profile", name=name, back="/_sim")
+        assert f"The profile is “{name}” now." in browser.follow(answer).text
+        assert intuit.ask("GET", "/profile")["name"] == name
+    answer = browser.send("/_sim/page/steer", steer="profile", name="hail", back="/_sim")
+    assert "That was refused" in browser.follow(answer).text
+
+
 def test_control_forms_need_their_token(intuit: Intuit, browser: Browser) -> None:
     for path in ("/_sim/page/steer", f"{HERE}/changes", "/_sim/page/catalogue"):
         answer = browser.http.post(path, data={"steer": "clock", "jump": "day", "change": "new-invoice"})

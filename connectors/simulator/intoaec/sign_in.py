@@ -250,16 +250,17 @@ class Provider:
         return JSONResponse(self._granted(request, code, form["code"]), headers=NO_STORE)
 
     def _check_client(self, request: Request, form: dict[str, str]) -> None:
-        given = (form.get("client_id", ""), form.get("client_secret", ""))
+        given = [(form.get("client_id", ""), form.get("client_secret", ""))]
         header = request.headers.get("authorization", "")
         if header.lower().startswith("basic "):
             try:
                 client_id, _, secret = base64.b64decode(header[6:], validate=True).decode().partition(":")
             except (binascii.Error, UnicodeDecodeError) as error:
                 raise Refused("invalid_client", "the credentials cannot be read", 401) from error
-            given = (unquote_plus(client_id), unquote_plus(secret))
-        expected = (self.client.client_id, self.client.client_secret)
-        if not hmac.compare_digest("\n".join(given).encode(), "\n".join(expected).encode()):
+            # RFC 6749 2.3.1 wants them encoded; many clients, authlib's among them, send them as they are.
+            given = [(client_id, secret), (unquote_plus(client_id), unquote_plus(secret))]
+        expected = "\n".join((self.client.client_id, self.client.client_secret)).encode()
+        if not any(hmac.compare_digest("\n".join(pair).encode(), expected) for pair in given):
             raise Refused("invalid_client", "unknown client or wrong secret", 401)
 
     def _redeemed(self, form: dict[str, str]) -> Code:
