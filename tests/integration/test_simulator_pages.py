@@ -133,7 +133,7 @@ def test_invoice_is_changed_on_the_control_page_and_its_delivery_is_seen(
         if page.get_by_text("acknowledged", exact=True).count():
             break
         page.reload()
-    expect(page.get_by_role("main")).to_contain_text(f"invoice {invoice['Id']} updated")
+    expect(page.get_by_role("main")).to_contain_text(f"invoice with id {invoice['Id']} updated")
     assert fits(page)
     intuit.ask("POST", "/webhooks/forget")
     intuit.ask("PUT", "/webhooks", {"url": None})

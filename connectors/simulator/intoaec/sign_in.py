@@ -324,7 +324,7 @@ class Provider:
             is_confirmed = form is not None
             asked |= form or dict(parse_qsl((await request.body()).decode(errors="replace")))
         who, hint = member(session.email), self._hinted(asked)
-        if not is_confirmed and (hint is None or (who is not None and hint.get("sub") != who.sub)):
+        if who is not None and not is_confirmed and (hint is None or hint.get("sub") != who.sub):
             values: dict[str, Any] = {
                 "who": who,
                 "form_token": session.form_token,
