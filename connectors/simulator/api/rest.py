@@ -50,7 +50,8 @@ V4IDPseudonym ClientEntityId OpenBalanceDate TotalTax CashBack Credit RemitToAdd
 _KNOWN = frozenset(_KNOWN_TEXT.split())
 
 
-_MALFORMED = (AttributeError, TypeError, KeyError, ValueError)
+_MALFORMED = (AttributeError, TypeError, LookupError, ValueError, ArithmeticError, RecursionError)
+_OPERATIONS = ("", "create", "update", "delete", "void")
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +266,8 @@ class Rest:
 
 def write(company: Company, kind: Kind, body: dict[str, Any], operation: str) -> str:
     """Do one write and answer the record's JSON as Intuit shows it afterwards. Raises Refused."""
+    if operation not in _OPERATIONS:
+        raise Refused("500", "Unsupported Operation", f"Operation {operation} is not supported.")
     unknown = sorted(set(body) - _KNOWN)
     if unknown:
         detail = (
