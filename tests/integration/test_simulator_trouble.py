@@ -108,7 +108,9 @@ async def test_reset_does_nothing_and_lost_does_the_work(intuit: Pretend) -> Non
 async def test_record_can_be_missing_once_wrong_or_anothers(intuit: Pretend) -> None:
     path = "invoice/1001"
     await intuit.fault(kind="missing", count=1)
-    assert (await intuit.get("query", query="select * from Invoice")).status_code == 200, "only of a single record"
+    await intuit.fault(kind="false_delete", count=1)
+    for other in ("query", "companyinfo/1", "preferences"):
+        assert (await intuit.get(other, query="select * from Invoice")).status_code == 200, "only of a single record"
     assert fault(await intuit.get(path)) == (400, "610")
     truly = (await intuit.get(path)).json()["Invoice"]
     await intuit.fault(kind="wrong_id", count=1)

@@ -321,8 +321,10 @@ def _token(request: Request) -> str:
 
 def _inapplicable(method: str, parts: tuple[str, ...]) -> frozenset[str]:
     """Kinds of faults that make no sense of this request."""
-    is_read = method == "GET" and len(parts) == 2
-    return frozenset({"rotate"} if is_read else {"rotate", "missing", "wrong_id"})
+    head = parts[0].lower() if parts else ""
+    is_read = method == "GET" and len(parts) == 2 and head not in {*READ_ONLY_ENTITIES, "reports"}
+    without = {"rotate"} if is_read else {"rotate", "missing", "wrong_id"}
+    return frozenset(without if head == "cdc" else without | {"false_delete"})
 
 
 async def waited(simulator: Simulator, rule: FaultRule) -> bool:
