@@ -108,7 +108,9 @@ async def test_reset_does_nothing_and_lost_does_the_work(intuit: Pretend) -> Non
 async def test_record_can_be_missing_once_wrong_or_anothers(intuit: Pretend) -> None:
     path = "invoice/1001"
     await intuit.fault(kind="missing", count=1)
-    assert (await intuit.get("query", query="select * from Invoice")).status_code == 200, "only of a single record"
+    await intuit.fault(kind="false_delete", count=1)
+    for other in ("query", "companyinfo/1", "preferences"):
+        assert (await intuit.get(other, query="select * from Invoice")).status_code == 200, "only of a single record"
     assert fault(await intuit.get(path)) == (400, "610")
     truly = (await intuit.get(path)).json()["Invoice"]
     await intuit.fault(kind="wrong_id", count=1)
@@ -146,6 +148,29 @@ async def test_faults_that_are_not_understood_are_refused_with_what_there_is(int
     assert (answer.status_code, "there are answer, delay" in answer.text) == (400, True)
     kinds = await intuit.sim("GET", "/faults/kinds")
     assert kinds["hang"] == {"place": "request", "meaning": "nothing for `seconds`, then a 504"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "nonsense", "[]", "5", "[" * 100_000, '{"Line": 5}', '{"CustomerRef": "5"}', '{"Id": {"a": 1}}']
+    + [json.dumps({"CustomerRef": {"value": "5"}, "Line": [LINE | {"Amount": one}]}) for one in (10**30, "x", [], {})],
+)
+async def test_body_that_makes_no_sense_is_refused_as_a_fault(intuit: Pretend, body: str) -> None:
+    headers = await intuit.headers()
+    for path in ("invoice", "journalentry", "batch"):
+        answer = await intuit.http.post(f"/v3/company/{FIRST}/{path}", content=body, headers=headers)
+        assert answer.status_code == 400 or path == "batch", (path, answer.text)
+        assert answer.status_code in (200, 400) and answer.headers["intuit_tid"]
+
+
+async def test_operation_that_is_not_there_is_refused_and_does_nothing(intuit: Pretend) -> None:
+    made = await intuit.invoice()
+    asked = {"Id": made["Id"], "SyncToken": "0", "sparse": True, "PrivateNote": "exploded"}
+    assert fault(await intuit.post("invoice", asked, operation="explode")) == (400, "500")
+    batch = {"BatchItemRequest": [{"bId": "1", "operation": "explode", "Invoice": asked}]}
+    (item,) = (await intuit.post("batch", batch)).json()["BatchItemResponse"]
+    assert item["Fault"]["Error"][0]["code"] == "500"
+    assert "PrivateNote" not in (await intuit.get(f"invoice/{made['Id']}")).json()["Invoice"]
 
 
 # ---- stale reads -----------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import itertools
 import random
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
@@ -131,6 +131,7 @@ class Courier:
         self.faults = faults
         self.settings = WebhookSettings()
         self.queue: deque[Queued] = deque()  # due
+        self._queued_alike: Counter[tuple[str, ...]] = Counter()  # how many due events say the same
         self.late: list[tuple[datetime, int, Queued]] = []  # a heap: the next due first
         self.waiting: deque[Delivery] = deque()  # made, not acknowledged, in order
         self.deliveries: deque[Delivery] = deque(maxlen=KEPT_DELIVERIES)
@@ -175,6 +176,7 @@ class Courier:
         if not self.queue:
             self._since = since
         self.queue.append(one)
+        self._queued_alike[_likeness(one.event)] += 1
 
     def wake(self) -> None:
         """Look again at settings, pause and clock."""
@@ -203,6 +205,7 @@ class Courier:
         if self.queue or self.late:
             self.journal.forget_queued()
         self.queue.clear()
+        self._queued_alike.clear()
         self.late.clear()
         self.waiting.clear()
         self._woken.set()
@@ -288,7 +291,7 @@ class Courier:
         return Queued(event_id, event, uuid.uuid4().hex, due_at)
 
     def _waits_already(self, event: Event) -> bool:
-        return event.operation == "Update" and any(_same(one.event, event) for one in self.queue)
+        return event.operation == "Update" and self._queued_alike[_likeness(event)] > 0
 
     def _ready_at(self) -> datetime:
         """When the next delivery is to be formed: when it is full, or its events were gathered for long enough."""
@@ -323,6 +326,13 @@ class Courier:
             self._plan, self._hold_s, self._since = None, 0.0, self.clock.now()
 
     def _taken(self, most: int) -> list[Queued]:
+        found = self._first(most)
+        self._queued_alike.subtract(_likeness(one.event) for one in found)
+        if not self.queue:
+            self._queued_alike.clear()
+        return found
+
+    def _first(self, most: int) -> list[Queued]:
         if self.settings.mixed_companies:
             return [self.queue.popleft() for _ in range(min(len(self.queue), most))]
         realm = self.queue[0].event.realm
@@ -412,5 +422,5 @@ class Courier:
         return delivery.spoilt.pop(0) if delivery.spoilt else None
 
 
-def _same(one: Event, other: Event) -> bool:
-    return (one.realm, one.entity, one.id, one.operation) == (other.realm, other.entity, other.id, other.operation)
+def _likeness(event: Event) -> tuple[str, ...]:
+    return (event.realm, event.entity, event.id, event.operation)
