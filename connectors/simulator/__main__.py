@@ -42,7 +42,25 @@ def read_options(arguments: list[str]) -> Options:
     parser.add_argument("--auto-consent", action="store_true", default=env("SIMULATOR_AUTO_CONSENT") == "1")
     parser.add_argument("--no-limits", dest="limits", action="store_false", help="no throttle")
     parser.add_argument("--profile", choices=tuple(PROFILES), default=env("SIMULATOR_PROFILE"), help="trouble")
+    _add_people(parser)
     return Options(**vars(parser.parse_args(arguments)))
+
+
+def _add_people(parser: argparse.ArgumentParser) -> None:
+    """Options of the pages, and of what is played of IntoAEC."""
+    env = os.environ.get
+    parser.add_argument("--public-url", default=env("SIMULATOR_PUBLIC_URL"), help="where browsers find it")
+    parser.add_argument("--redirect-uris", type=_listed, default=_listed(env("SIMULATOR_REDIRECT_URIS", "")))
+    parser.add_argument("--intoaec-client-id", default=env("SIMULATOR_INTOAEC_CLIENT_ID"))
+    parser.add_argument("--intoaec-client-secret", default=env("SIMULATOR_INTOAEC_CLIENT_SECRET"))
+    addresses = _listed(env("SIMULATOR_INTOAEC_REDIRECT_URIS", ""))
+    parser.add_argument("--intoaec-redirect-uris", type=_listed, default=addresses, help="with commas between them")
+    parser.add_argument("--kafka-bootstrap", default=env("SIMULATOR_KAFKA_BOOTSTRAP"), help="publish the projects here")
+    parser.add_argument("--projects-topic", default=env("SIMULATOR_PROJECTS_TOPIC", "intoaec-projects"))
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _path(text: str | None) -> Path | None:

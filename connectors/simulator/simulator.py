@@ -52,6 +52,13 @@ class Options:
     auto_consent: bool = False
     limits: bool = True
     profile: str | None = None  # None: the one of the last run, calm at first
+    public_url: str | None = None  # where browsers find it, if not where programs do
+    redirect_uris: tuple[str, ...] = ()
+    intoaec_client_id: str | None = None
+    intoaec_client_secret: str | None = None
+    intoaec_redirect_uris: tuple[str, ...] = ()
+    kafka_bootstrap: str | None = None
+    projects_topic: str = "intoaec-projects"
 
 
 class Simulator:
@@ -66,9 +73,11 @@ class Simulator:
         self.identity = Identity(
             self.storage.notes().get("signing key"), lambda key: self.storage.keep_note("signing key", key)
         )
-        self.limits = Limits(self.clock)
+        self.limits = Limits(self.clock, lambda metered: self.storage.keep_note("metered", metered))
+        self.limits.restore(self.storage.notes().get("metered", {}))
         self.faults = Faults(self.clock, options.seed)
         self.courier = Courier(self.clock, self.storage, self.faults, self.authority.is_connected, transport)
+        self.courier.picture, self.courier.connected_since = self._picture, self.authority.connected_since
         self.companies: dict[str, Company] = {}
         self._restore_settings()
         self._open_companies()
@@ -115,6 +124,7 @@ class Simulator:
         self.authority.settings.client_id = options.client_id or self.authority.settings.client_id
         self.authority.settings.client_secret = options.client_secret or self.authority.settings.client_secret
         self.authority.settings.auto_consent = options.auto_consent
+        self.authority.settings.redirect_uris = list(options.redirect_uris)
         self.limits.settings.enabled = options.limits
         self.authority.restore(self.storage.grants())
 
@@ -177,6 +187,12 @@ class Simulator:
         """How much later than its webhook a change is to be seen, if any rule says so."""
         rule = self.faults.take(company.realm, f"CHANGE {kind.value}", CHANGE)
         return rule.drawn_seconds() if rule else 0.0
+
+    def _picture(self, event: Event) -> str | None:
+        """The record that an event is about, as it is now; None where it is gone."""
+        company = self.companies.get(event.realm)
+        record = company.book.records[Kind(event.entity)].get(event.id) if company else None
+        return company.renderer.text(record) if company and record else None
 
     def _prepare_stale_reads(self) -> None:
         """Make sure that there is an old picture of everything that may be shown stale."""

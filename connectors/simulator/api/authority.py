@@ -80,6 +80,7 @@ class AuthoritySettings:
     revoke_on_race: bool = False
     old_token_grace_s: int = 0  # how long a rotated refresh token still works
     auto_consent: bool = False
+    redirect_uris: list[str] = field(default_factory=list)  # registered, exactly; none: any http(s) address
     describes_errors: bool = False  # invalid_grant comes with a description
 
 
@@ -222,6 +223,11 @@ class Authority:
     def is_connected(self, realm: str) -> bool:
         """Whether any grant of the company is alive."""
         return any(grant.realm == realm and self._is_alive(grant) for grant in self.grants.values())
+
+    def connected_since(self, realm: str) -> datetime | None:
+        """When the oldest grant of the company that is alive was given."""
+        alive = [one for one in self.grants.values() if one.realm == realm and self._is_alive(one)]
+        return min((one.hard_expires_at - timedelta(seconds=HARD_S) for one in alive), default=None)
 
     def answer(self, grant: Grant, *, with_hard_expiry: bool = False) -> dict[str, Any]:
         """The token endpoint's answer for the grant's newest pair."""

@@ -105,7 +105,7 @@ def throttled(shape: str, time: str, now: datetime, *, retry_after: str = "") ->
         "The request limit was reached.  Try again later",
     )
     headers = _retry_after(retry_after, now)
-    if shape in ("xml", "forbidden", "throttle"):
+    if shape in ("xml", "forbidden"):
         status = 429 if shape == "xml" else 403
         return FaultAnswer(status, _xml("SERVICE", "3001", message, detail, time), XML, headers)
     if shape == "html":
@@ -152,8 +152,8 @@ def _html(status: int) -> str:
 
 def answer_for(status: int, body: str, retry_after: str, time: str, now: datetime) -> FaultAnswer:
     """The answer of the accounting API that belongs to a status and the shape asked for."""
-    if body == "throttle" or status == 429:
-        return throttled(body, time, now, retry_after=retry_after)
+    if body == "throttle" or status == 429 or (status == 403 and body == "xml"):
+        return throttled("forbidden" if status == 403 else body, time, now, retry_after=retry_after)
     if status == 401:
         return wrong_realm(time) if body == "xml" else unauthenticated("fault-rule", now)
     if status == 403 and body == "json":

@@ -1,6 +1,6 @@
 """What Intuit counts and where it stops: requests per second and minute, and metered calls per month.
 
-Reads: the clock. Writes: its own counters.
+Reads: the clock. Writes: its own counters; the metered ones through `keep`, since a month outlives a process.
 Guarantees: a refused call is counted as refused and never metered; only successful data-out calls are metered.
 Source: intuit.md 3.6, 3.7, 7.14, 7.15.
 """
@@ -8,6 +8,7 @@ Source: intuit.md 3.6, 3.7, 7.14, 7.15.
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -47,6 +48,8 @@ class _Window:
         """How many calls the last so many seconds saw."""
         while self.times and (self.times[0] <= now - WINDOW_S or self.times[0] > now):
             self.times.popleft()
+        if seconds >= WINDOW_S:
+            return len(self.times)
         count = 0
         for moment in reversed(self.times):
             if moment <= now - seconds:
@@ -58,8 +61,9 @@ class _Window:
 class Limits:
     """Throttle and meter of one workspace."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, keep: Callable[[dict[str, Counter[str]]], None] = lambda metered: None) -> None:
         self.clock = clock
+        self._keep = keep
         self.settings = LimitSettings()
         self._windows: defaultdict[tuple[str, ...], _Window] = defaultdict(_Window)
         self.routes: dict[str, Counter[str]] = {}
@@ -97,6 +101,11 @@ class Limits:
         self.outcomes.setdefault(realm, Counter())[str(status)] += 1
         if metered and 200 <= status < 300:
             self.metered.setdefault(realm, Counter())[self._month()] += metered
+            self._keep(self.metered)
+
+    def restore(self, metered: dict[str, dict[str, int]]) -> None:
+        """Take up what an earlier run had metered."""
+        self.metered = {realm: Counter(months) for realm, months in metered.items()}
 
     def month_total(self) -> int:
         """Metered calls of this month over all companies."""
@@ -140,6 +149,7 @@ class Limits:
         for counters in (self.routes, self.outcomes, self.metered):
             counters.clear()
         self._windows.clear()
+        self._keep(self.metered)
 
     def _month(self) -> str:
         now: datetime = self.clock.now()

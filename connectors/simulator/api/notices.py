@@ -11,17 +11,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 import random
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from connectors.simulator.api.company import Event
-from connectors.simulator.wire import encode
+from connectors.simulator.wire import RawJson, encode
 
 SOURCE = "intuit.dsnBgbseACLLRZNxo2dfc4evmEJdxde58xeeYcZliOU="
 PACIFIC = ZoneInfo("America/Los_Angeles")
@@ -53,9 +52,18 @@ def event_id(event: Event, dice: random.Random) -> str:
     return f"{plain}-{event.entity}-{event.id}" if dice.random() < 0.1 else plain
 
 
-def cloud_events_body(taken: Iterable[Queued], dice: random.Random, void_word: str = "void") -> list[dict[str, Any]]:
-    """The present format: an array with one element per event, of any companies."""
-    return [_cloud_event(one, dice, void_word) for one in taken]
+def cloud_events_body(
+    taken: Sequence[Queued],
+    dice: random.Random,
+    void_word: str = "void",
+    picture: Callable[[Event], str | None] | None = None,
+) -> list[dict[str, Any]]:
+    """The present format: an array with one element per event, of any companies; `picture` fills its `data`."""
+    bodies = [_cloud_event(one, dice, void_word) for one in taken]
+    for queued, body in zip(taken, bodies, strict=True):
+        if picture is not None and not queued.event.gone_id and (text := picture(queued.event)) is not None:
+            body["data"] = RawJson(text)
+    return bodies
 
 
 def _cloud_event(queued: Queued, dice: random.Random, void_word: str) -> dict[str, Any]:
@@ -78,7 +86,7 @@ def _cloud_event(queued: Queued, dice: random.Random, void_word: str) -> dict[st
     return body
 
 
-def legacy_body(taken: Iterable[Queued], dice: random.Random) -> dict[str, Any]:
+def legacy_body(taken: Sequence[Queued], dice: random.Random) -> dict[str, Any]:
     """The old format: one entry per company, in the order of their first event."""
     by_realm: dict[str, list[dict[str, str]]] = {}
     for one in taken:
@@ -113,10 +121,13 @@ def legacy_time(at: datetime, form: str) -> str:
 
 
 def body_bytes(body: Any, dice: random.Random | None = None) -> bytes:
-    """A body as it is sent; with dice its keys stand in another order, with white space between them."""
+    """A body as it is sent; with dice its keys stand in another order, with white space around them."""
     if dice is None:
         return encode(body).encode()
-    return json.dumps(_shuffled(body, dice), indent=dice.choice((1, 2, None)), separators=(", ", " : ")).encode()
+    shuffled = _shuffled(body, dice)
+    if isinstance(shuffled, list):
+        return ("[\n  " + ",\n  ".join(encode(one) for one in shuffled) + "\n]\n").encode()
+    return ("\n " + encode(shuffled) + " \n").encode()
 
 
 def _shuffled(value: Any, dice: random.Random) -> Any:

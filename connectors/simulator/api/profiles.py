@@ -32,10 +32,10 @@ STORM: tuple[dict[str, Any], ...] = (
     {"kind": "no_signature", "rate": 0.01},
     {"kind": "shuffled_json", "rate": 0.1},
     {"kind": "stale", "rate": 0.2, "seconds": 10},
-    {"kind": "answer", "status": 429, "rate": 0.03},
-    {"kind": "answer", "status": 429, "body": "lower", "retry_after": "seconds", "rate": 0.01},
-    {"kind": "answer", "status": 429, "body": "xml", "retry_after": "date", "rate": 0.02},
-    {"kind": "answer", "status": 403, "body": "throttle", "rate": 0.01},
+    {"kind": "answer", "status": 429, "rate": 0.01},
+    {"kind": "answer", "status": 429, "body": "lower", "retry_after": "seconds", "rate": 0.005},
+    {"kind": "answer", "status": 429, "body": "xml", "retry_after": "date", "rate": 0.01},
+    {"kind": "answer", "status": 403, "body": "throttle", "rate": 0.005},
     {"kind": "answer", "status": 500, "route": "GET *", "rate": 0.02},
     {"kind": "answer", "status": 500, "route": "* query", "rate": 0.02},
     {"kind": "answer", "status": 500, "body": "auth120", "rate": 0.01},
@@ -48,6 +48,9 @@ STORM: tuple[dict[str, Any], ...] = (
     {"kind": "reset", "rate": 0.01},
     {"kind": "cut", "route": "GET *", "rate": 0.01},
     {"kind": "lost", "route": "GET *", "rate": 0.01},
+    {"kind": "answer", "status": 503, "body": "html", "route": "POST token", "rate": 0.1},
+    {"kind": "answer", "status": 500, "route": "POST token", "rate": 0.05},
+    {"kind": "reset", "route": "POST token", "rate": 0.05},
     {"kind": "lost", "route": "POST token", "rotate": True, "seconds": 86400, "rate": 0.05},
     {"kind": "rotate", "route": "POST token", "rate": 0.2},
     {"kind": "missing", "route": "GET *", "rate": 0.02},
@@ -139,7 +142,7 @@ def _text_rates(value: Any) -> Any:
 
 def needs_a_person(rule: FaultRule) -> bool:
     """Whether a rule may end a grant, hide a truth or lie in a way that no retry repairs."""
-    lies = {"wrong_id", "wrong_company", "revoke", "redirect", "bomb", "flood"}
+    lies = {"stranger", "wrong_id", "wrong_company", "revoke", "redirect", "bomb", "flood"}
     refused = rule.kind == "answer" and (rule.status in (400, 401) or (rule.status == 403 and rule.body == "json"))
     loses = rule.kind == "lost" and rule.rotate and not rule.whole_seconds
     return rule.kind in lies or refused or loses or rule.kind not in KINDS

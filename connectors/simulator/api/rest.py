@@ -56,7 +56,8 @@ TaxFormType TransactionLocationType TxnApprovalInfo callToAction invoiceStatusLo
 _KNOWN = frozenset(_KNOWN_TEXT.split())
 
 
-_MALFORMED = (AttributeError, TypeError, KeyError, ValueError)
+_MALFORMED = (AttributeError, TypeError, LookupError, ValueError, ArithmeticError, RecursionError)
+_OPERATIONS = ("", "create", "update", "delete", "void")
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +304,8 @@ class Rest:
 
 def write(company: Company, kind: Kind, body: dict[str, Any], operation: str, include: frozenset[str] = NOTHING) -> str:
     """Do one write and answer the record's JSON as Intuit shows it afterwards. Raises Refused."""
+    if operation not in _OPERATIONS:
+        raise Refused("500", "Unsupported Operation", f"Operation {operation} is not supported.")
     unknown = sorted(set(body) - _KNOWN)
     if unknown:
         detail = (
@@ -378,8 +381,10 @@ def _token(request: Request) -> str:
 
 def _inapplicable(method: str, parts: tuple[str, ...]) -> frozenset[str]:
     """Kinds of faults that make no sense of this request."""
-    is_read = method == "GET" and len(parts) == 2
-    return frozenset({"rotate"} if is_read else {"rotate", "missing", "wrong_id"})
+    head = parts[0].lower() if parts else ""
+    is_read = method == "GET" and len(parts) == 2 and head not in {*READ_ONLY_ENTITIES, "reports"}
+    without = {"rotate"} if is_read else {"rotate", "missing", "wrong_id"}
+    return frozenset(without if head == "cdc" else without | {"false_delete"})
 
 
 async def waited(simulator: Simulator, rule: FaultRule) -> bool:

@@ -20,6 +20,8 @@ from typing import Any
 
 from connectors.simulator.clock import RunningClock
 
+# Routes of the sign-in, which a rule must name: `*` means the accounting API.
+AUTHORITY_ROUTES = frozenset({"POST token", "POST revoke", "GET discovery", "GET userinfo", "GET jwks"})
 REQUEST, EVENT, DELIVERY, CHANGE = "request", "event", "delivery", "change"
 
 
@@ -42,7 +44,9 @@ KINDS = {
     "missing": FaultKind(REQUEST, "a read of one record says 610 though it is there"),
     "wrong_id": FaultKind(REQUEST, "a read of one record answers with another `Id`"),
     "wrong_company": FaultKind(REQUEST, "answered from another company's books"),
-    "false_delete": FaultKind(REQUEST, "change data capture says of one living record that it is Deleted"),
+    "false_delete": FaultKind(
+        REQUEST, "change data capture says of one record per entity that it is Deleted, true or not"
+    ),
     "expire": FaultKind(REQUEST, "the company's access tokens older than `seconds` die, then as ever", 60.0),
     "revoke": FaultKind(REQUEST, "Intuit revokes the company's grants, then as ever"),
     "rotate": FaultKind(REQUEST, "a refresh changes the refresh token whatever its age"),
@@ -54,6 +58,7 @@ KINDS = {
     "again": FaultKind(EVENT, "once more with the same id, up to `seconds` later", 60.0),
     "resend": FaultKind(EVENT, "once more with a new id, up to `seconds` later"),
     "late": FaultKind(EVENT, "up to `seconds` later than the others", 60.0),
+    "stranger": FaultKind(EVENT, "once more under a company that nobody knows"),
     "coalesce": FaultKind(EVENT, "dropped where an update of the same record waits already"),
     "reorder": FaultKind(DELIVERY, "its events in random order"),
     "few": FaultKind(DELIVERY, "a random number of events, from one to the most allowed"),
@@ -204,6 +209,8 @@ class Faults:
 
     def _fits(self, rule: FaultRule, realm: str | None, route: str, place: str) -> bool:
         if KINDS[rule.kind].place != place or rule.realm not in (None, realm):
+            return False
+        if route in AUTHORITY_ROUTES and rule.route.endswith("*"):
             return False
         now = self.clock.now()
         if (rule.starts_at and now < rule.starts_at) or (rule.ends_at and now >= rule.ends_at):

@@ -17,9 +17,9 @@ import itertools
 import random
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -34,6 +34,7 @@ from connectors.simulator.clock import RunningClock
 LADDER_S = (10, 20, 30, 300, 1200, 7200, 14400, 21600)  # then every six hours
 ACK_WITHIN_S = 3.0
 KEPT_DELIVERIES = 5000
+STRANGER = "9999999999999999"  # a company that nobody knows
 
 
 @dataclass(slots=True)
@@ -57,6 +58,8 @@ class WebhookSettings:
     only_connected: bool = False  # send nothing for a company that no application is connected to
     mixed_companies: bool = True  # one delivery may carry events of several companies
     void_word: str = "void"  # or voided, as other people's code has it
+    full_data: bool = False  # `data` carries the whole record, as one of Intuit's texts claims
+    first_after_s: int = 0  # so long after a company was connected its first events come; Intuit: up to 300
 
 
 @dataclass(slots=True)
@@ -128,6 +131,7 @@ class Courier:
         self.faults = faults
         self.settings = WebhookSettings()
         self.queue: deque[Queued] = deque()  # due
+        self._queued_alike: Counter[tuple[str, ...]] = Counter()  # how many due events say the same
         self.late: list[tuple[datetime, int, Queued]] = []  # a heap: the next due first
         self.waiting: deque[Delivery] = deque()  # made, not acknowledged, in order
         self.deliveries: deque[Delivery] = deque(maxlen=KEPT_DELIVERIES)
@@ -136,6 +140,8 @@ class Courier:
         self.counts = {"events": 0, "lost": 0, "coalesced": 0, "not_subscribed": 0, "acknowledged_events": 0}
         self._dice = random.Random(faults.seed)  # noqa: S311 - disorder that can be repeated, no secret
         self._is_connected = is_connected
+        self.picture: Callable[[Event], str | None] = lambda event: None  # the record an event is about
+        self.connected_since: Callable[[str], datetime | None] = lambda realm: None
         self._transport = transport
         self._woken = asyncio.Event()
         self._since = clock.now()  # what is gathered now is gathered from here
@@ -170,6 +176,7 @@ class Courier:
         if not self.queue:
             self._since = since
         self.queue.append(one)
+        self._queued_alike[_likeness(one.event)] += 1
 
     def wake(self) -> None:
         """Look again at settings, pause and clock."""
@@ -198,6 +205,7 @@ class Courier:
         if self.queue or self.late:
             self.journal.forget_queued()
         self.queue.clear()
+        self._queued_alike.clear()
         self.late.clear()
         self.waiting.clear()
         self._woken.set()
@@ -260,7 +268,7 @@ class Courier:
         if (settings.coalesce or "coalesce" in rules) and self._waits_already(event):
             self.counts["coalesced"] += 1
             return []
-        now = self.clock.now()
+        now = self._earliest(event.realm)
         due_at = {kind: now + timedelta(seconds=rule.drawn_seconds()) for kind, rule in rules.items()}
         first = self._queued(notices.event_id(event, dice), event, due_at.get("late", now))
         found = [first]
@@ -270,13 +278,20 @@ class Courier:
             found.append(self._queued(first.id, event, due_at["again"]))
         if dice.random() < settings.resend_rate or "resend" in rules:
             found.append(self._queued(notices.event_id(event, dice), event, due_at.get("resend", now)))
+        if "stranger" in rules:
+            found.append(self._queued(notices.event_id(event, dice), replace(event, realm=STRANGER), now))
         return found
+
+    def _earliest(self, realm: str) -> datetime:
+        """Now, or the end of the silence after a company was connected."""
+        now, since = self.clock.now(), self.connected_since(realm) if self.settings.first_after_s else None
+        return max(now, since + timedelta(seconds=self.settings.first_after_s)) if since else now
 
     def _queued(self, event_id: str, event: Event, due_at: datetime) -> Queued:
         return Queued(event_id, event, uuid.uuid4().hex, due_at)
 
     def _waits_already(self, event: Event) -> bool:
-        return event.operation == "Update" and any(_same(one.event, event) for one in self.queue)
+        return event.operation == "Update" and self._queued_alike[_likeness(event)] > 0
 
     def _ready_at(self) -> datetime:
         """When the next delivery is to be formed: when it is full, or its events were gathered for long enough."""
@@ -311,6 +326,13 @@ class Courier:
             self._plan, self._hold_s, self._since = None, 0.0, self.clock.now()
 
     def _taken(self, most: int) -> list[Queued]:
+        found = self._first(most)
+        self._queued_alike.subtract(_likeness(one.event) for one in found)
+        if not self.queue:
+            self._queued_alike.clear()
+        return found
+
+    def _first(self, most: int) -> list[Queued]:
         if self.settings.mixed_companies:
             return [self.queue.popleft() for _ in range(min(len(self.queue), most))]
         realm = self.queue[0].event.realm
@@ -339,7 +361,8 @@ class Courier:
         return delivery, taken
 
     def _cloud_events(self, taken: list[Queued]) -> list[dict[str, Any]]:
-        return notices.cloud_events_body(taken, self._dice, self.settings.void_word)
+        picture = self.picture if self.settings.full_data else None
+        return notices.cloud_events_body(taken, self._dice, self.settings.void_word, picture)
 
     # ---- sending -------------------------------------------------------------------------------------------------
 
@@ -399,5 +422,5 @@ class Courier:
         return delivery.spoilt.pop(0) if delivery.spoilt else None
 
 
-def _same(one: Event, other: Event) -> bool:
-    return (one.realm, one.entity, one.id, one.operation) == (other.realm, other.entity, other.id, other.operation)
+def _likeness(event: Event) -> tuple[str, ...]:
+    return (event.realm, event.entity, event.id, event.operation)

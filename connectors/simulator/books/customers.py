@@ -53,6 +53,10 @@ class Customers:
         """Whether a customer is `family` itself or one of its jobs, at any depth."""
         return customer_id == family or any(record.id == family for record in self.ancestors(customer_id))
 
+    def named(self, name: str) -> str | None:
+        """The id of the customer with this DisplayName, whatever its case."""
+        return self._names.get(name.strip().lower())
+
     def shown_name(self, customer: Record) -> str:
         """DisplayName as QuickBooks shows it: an inactive one carries a suffix."""
         name = str(customer.fields["DisplayName"])

@@ -62,6 +62,10 @@ def test_rule_that_is_not_understood_is_refused_with_the_reason(asked: dict[str,
         ({"realm": "2"}, "GET invoice", False),
         ({"kind": "silence"}, "GET invoice", False),
         ({"rate": 0}, "GET invoice", False),
+        ({}, "POST token", False),
+        ({"route": "token"}, "POST token", True),
+        ({"route": "GET *"}, "GET discovery", False),
+        ({"route": "GET discovery"}, "GET discovery", True),
     ],
 )
 def test_rule_fits_its_company_and_route_only(rule: dict[str, Any], route: str, fits: bool) -> None:
@@ -172,7 +176,7 @@ def test_no_named_profile_needs_a_person_afterwards() -> None:
 
 def test_storm_has_every_kind_that_heals() -> None:
     used = {one["kind"] for one in STORM}
-    assert set(KINDS) - used == {"wrong_id", "wrong_company", "revoke", "redirect", "bomb", "flood"}
+    assert set(KINDS) - used == {"stranger", "wrong_id", "wrong_company", "revoke", "redirect", "bomb", "flood"}
 
 
 def test_document_names_every_kind_and_every_rate() -> None:
