@@ -369,3 +369,49 @@ def test_merge_gives_documents_new_times_by_switch(desk: Office, moves: bool) ->
     before = invoice.updated_at
     desk.book.merge(desk.job, desk.other, desk.clock.tick())
     assert (invoice.customer_id, invoice.updated_at > before, invoice.sync_token) == (desk.job, moves, 0)
+
+
+# ---- one currency each -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def berlin(desk: Office) -> str:
+    desk.book.multicurrency = True
+    return desk.write(Kind.CUSTOMER, DisplayName="Berlin GmbH", CurrencyRef={"value": "EUR"}).id
+
+
+def test_journal_of_a_foreign_customer_is_in_its_currency(desk: Office, berlin: str) -> None:
+    journal = desk.journal(("Debit", "100", berlin), ("Credit", "100", None), ExchangeRate=Decimal("1.10"))
+    assert (journal.currency, desk.balance(berlin)) == ("EUR", "100.00")
+    assert desk.book.ledger.account_totals["84"] == Decimal("110.00")
+
+
+def test_balances_never_mix_currencies(desk: Office, berlin: str) -> None:
+    with pytest.raises(Refused, match="customer's currency"):
+        desk.journal(("Debit", "100", berlin), ("Credit", "100", desk.other))
+    with pytest.raises(Refused, match="customer's currency"):
+        desk.write(
+            Kind.PURCHASE,
+            CurrencyRef={"value": "USD"},
+            Line=[
+                {
+                    "Amount": 1,
+                    "AccountBasedExpenseLineDetail": {"AccountRef": {"value": "84"}, "CustomerRef": {"value": berlin}},
+                }
+            ],
+        )
+    desk.book.switches.payment_family_only = False
+    invoice = desk.invoice("100", berlin)
+    with pytest.raises(Refused, match="6000"):
+        desk.pay("100", (invoice, "100"), customer=desk.other)
+
+
+def test_payment_is_deposited_once_and_not_out_of_a_closed_deposit(desk: Office) -> None:
+    payment = desk.pay("100")
+    lines = [{"Amount": 100, "LinkedTxn": [{"TxnId": payment.id, "TxnType": "Payment"}]}]
+    desk.write(Kind.DEPOSIT, Line=lines, TxnDate="2026-01-15")
+    with pytest.raises(Refused, match="deposited already"):
+        desk.write(Kind.DEPOSIT, Line=lines)
+    desk.book.closed_until = "2026-01-31"
+    with pytest.raises(Refused, match="6210"):
+        desk.end(payment, void=True)

@@ -179,7 +179,7 @@ class Book:
         record = self._current(kind, body)
         if kind not in VOIDABLE:
             raise against_rules(f"Business Validation Error: a {kind} cannot be voided.")
-        self._check_open_period(record.fields)
+        self._check_open_period(record.fields, *self._deposit_of(record))
         effects = Effects()
         effects.direct(record, "Void")
         if not record.voided:
@@ -195,7 +195,7 @@ class Book:
         record = self._current(kind, body)
         if kind is Kind.CUSTOMER:
             raise Refused("500", "Unsupported Operation", "Operation delete is not supported.")
-        self._check_open_period(record.fields)
+        self._check_open_period(record.fields, *self._deposit_of(record))
         if record.fields.get("InvoiceId"):
             raise against_rules(f"Business Validation Error: {kind} {record.id} is billed by an invoice.")
         effects = Effects()
@@ -290,12 +290,8 @@ class Book:
         body = {"CustomerRef": {"value": customer.id}, "Line": [line], "TxnDate": at.date().isoformat()}
         customer.fields["Active"] = True  # a document needs an active customer; this one is the last
         try:
-            self._add(
-                Kind.CREDIT_MEMO,
-                body | {"PrivateNote": "Created by QB Online to adjust balance for deletion"},
-                at,
-                effects,
-            )
+            note = {"PrivateNote": "Created by QB Online to adjust balance for deletion"}
+            self._add(Kind.CREDIT_MEMO, body | note, at, effects, for_project=False)
         finally:
             customer.fields["Active"] = False
 
@@ -318,7 +314,9 @@ class Book:
 
     # ---- documents and payments ----------------------------------------------------------------------------------
 
-    def _add(self, kind: Kind, body: dict[str, Any], at: datetime, effects: Effects) -> Record:
+    def _add(
+        self, kind: Kind, body: dict[str, Any], at: datetime, effects: Effects, *, for_project: bool = True
+    ) -> Record:
         fields = {key: value for key, value in _written(body).items() if value != ""}
         if kind is Kind.PAYMENT and body.get("TotalAmt") is not None:
             fields["TotalAmt"] = number(body["TotalAmt"])
@@ -331,7 +329,7 @@ class Book:
         if kind is Kind.CUSTOMER:
             currency = self.drafts.currency(fields.get("CurrencyRef"))
             fields = self.customers.checked(fields, None) | {"CurrencyRef": currency}
-        draft = self.drafts.draft(blank, fields, body)
+        draft = self.drafts.draft(blank, fields, body, for_project=for_project)
         record = blank
         record.id = self._take_id("customer" if kind is Kind.CUSTOMER else "transaction")
         if kind in DOC_NUMBERED:
@@ -375,9 +373,8 @@ class Book:
         if self.switches.customer_change == "unlink_all":
             return []
         lines = [(line, self.items[line.item].customer) for line in payment.applications]
-        is_any = not self.switches.payment_family_only
         return self.settlement.trimmed(
-            payment, [line for line, owner in lines if is_any or self.customers.is_within(owner, payer)]
+            payment, [line for line, owner in lines if self.settlement.may_settle(owner, payer)]
         )
 
     def _check_not_billed(self, record: Record) -> None:
@@ -400,6 +397,10 @@ class Book:
             self.sources.release(record, effects)
         if record.kind is Kind.PAYMENT and record.deposit_id:
             self._leave_deposit(record, effects)
+
+    def _deposit_of(self, record: Record) -> list[dict[str, Any]]:
+        """The fields of the deposit that took a payment to the bank: it changes when the payment is no more."""
+        return [self.records[Kind.DEPOSIT][record.deposit_id].fields] if record.deposit_id else []
 
     def _leave_deposit(self, payment: Record, effects: Effects) -> None:
         """A payment that is no more was not taken to the bank either: its deposit loses the line."""

@@ -18,6 +18,7 @@ from connectors.simulator.books.records import (
     SALES_FORMS,
     SOURCES,
     Kind,
+    Posting,
     Record,
     Refused,
     against_rules,
@@ -42,15 +43,21 @@ class Drafts:
     def __init__(self, book: Book) -> None:
         self.book = book
 
-    def draft(self, record: Record, fields: dict[str, Any], body: dict[str, Any]) -> Record:
-        """What the record would become, fully checked. Raises Refused."""
+    def draft(
+        self, record: Record, fields: dict[str, Any], body: dict[str, Any], *, for_project: bool = True
+    ) -> Record:
+        """What the record would become, fully checked; with `for_project` a project decides its customer.
+
+        Raises Refused.
+        """
         draft = Record(record.kind, record.id, fields, record.created_at, record.updated_at)
         draft.custom = self.custom_fields(record, body)
         draft.intended_project = record.intended_project
         if record.kind is Kind.CUSTOMER:
             return draft
         self._check_customer(fields, record)
-        self._check_project(draft)
+        if for_project:
+            self._check_project(draft, record)
         _check_date(fields)
         self._check_doc_number(draft, record)
         fields["CurrencyRef"] = self._document_currency(draft)
@@ -82,10 +89,28 @@ class Drafts:
             draft.total = sources.hours_total(fields) if hours else sources.charge_total(fields, unit)
         else:
             draft.total = forms.cash_total(fields, unit)
-            for payment_id in deposited(draft):
-                self.book.get(Kind.PAYMENT, payment_id)
+            self._check_deposited(draft)
         if draft.kind is not Kind.PAYMENT:
-            forms.postings(draft)  # refuses what cannot be posted, before anything is changed
+            entries = forms.postings(draft)  # refuses what cannot be posted, before anything is changed
+            self._check_currencies(draft, entries)
+
+    def _check_deposited(self, draft: Record) -> None:
+        for payment_id in deposited(draft):
+            if self.book.get(Kind.PAYMENT, payment_id).deposit_id not in (None, draft.id):
+                raise against_rules("Business Validation Error: the payment has been deposited already.")
+
+    def _check_currencies(self, draft: Record, entries: tuple[Posting, ...]) -> None:
+        """Nobody's balance holds two currencies."""
+        for entry in entries:
+            if entry.customer is None:
+                continue
+            customer = self.book.records[Kind.CUSTOMER].get(entry.customer)
+            if customer is None:
+                raise bad_reference(f"Names element id {entry.customer} not found", "Entity")
+            if customer.currency != draft.currency:
+                raise against_rules(
+                    "Business Validation Error: a line to Accounts Receivable must be in the customer's currency."
+                )
 
     def _unit(self, draft: Record) -> Decimal:
         """The smallest coin of the draft's currency."""
@@ -119,7 +144,7 @@ class Drafts:
             raise not_found(found.fields["DisplayName"])
         fields["CustomerRef"] = {"value": found.id}
 
-    def _check_project(self, draft: Record) -> None:
+    def _check_project(self, draft: Record, record: Record) -> None:
         """ProjectRef has ids of its own; whether CustomerRef then names the project-customer is a switch."""
         fields, projects = draft.fields, self.book.customers.projects
         if draft.kind not in _IN_PROJECTS or not projects:
@@ -141,11 +166,21 @@ class Drafts:
         if draft.customer_id in (parent, customer_id) and draft.kind is not Kind.PAYMENT:
             named = customer_id if self.book.switches.project_customer_in_ref else parent
             fields["CustomerRef"] = {"value": named}
+            self._check_customer(fields, record)
 
     def _document_currency(self, draft: Record) -> dict[str, Any]:
         if draft.customer_id:
             return dict(self.book.customer(draft.customer_id).fields["CurrencyRef"])
+        if draft.fields.get("CurrencyRef") is None and (named := self._receivable_of(draft)):
+            return dict(named.fields["CurrencyRef"])
         return self.currency(draft.fields.get("CurrencyRef"))
+
+    def _receivable_of(self, draft: Record) -> Record | None:
+        """The first customer whose balance a journal, deposit or purchase moves; its currency is the document's."""
+        for reference in forms.receivable_references(draft.fields):
+            if found := self.book.records[Kind.CUSTOMER].get(str(reference.get("value"))):
+                return found
+        return None
 
     def currency(self, given: dict[str, Any] | None) -> dict[str, Any]:
         """The currency of a customer or document that names one itself. Raises Refused."""

@@ -240,6 +240,19 @@ def customer_references(fields: dict[str, Any]) -> list[dict[str, Any]]:
     return [reference for reference in found if reference]
 
 
+def receivable_references(fields: dict[str, Any]) -> list[dict[str, Any]]:
+    """The customers whose balance the lines of a journal, deposit or purchase move."""
+    found: list[Any] = []
+    for line in fields.get("Line") or []:
+        for key in ("JournalEntryLineDetail", "DepositLineDetail", "AccountBasedExpenseLineDetail"):
+            detail = line.get(key) or {}
+            if (detail.get("AccountRef") or {}).get("value") == RECEIVABLE:
+                entity = detail.get("Entity") or {}
+                found += [entity.get("EntityRef"), entity if "value" in entity else None, detail.get("CustomerRef")]
+                found.append(fields.get("EntityRef"))
+    return [reference for reference in found if reference]
+
+
 def _at_home(sides: list[Posting], rate: Decimal) -> tuple[Posting, ...]:
     if rate == ONE:
         return tuple(sides)

@@ -88,7 +88,7 @@ class Settlement:
         found = [self.items[key] for key in self.ledger.keys_of(record)] if record and line_id is None else []
         if not found:
             raise not_found(f"{kind} {txn_id}")
-        return min(found, key=lambda item: (not self.customers.is_within(item.customer, payer), not item.remaining))
+        return min(found, key=lambda item: (not self.may_settle(item.customer, payer), not item.remaining))
 
     def _check_open(self, lines: list[Application], own: dict[ItemKey, Application], fields: dict[str, Any]) -> None:
         payer = str(fields["CustomerRef"]["value"])
@@ -101,8 +101,14 @@ class Settlement:
                 raise against_rules(
                     "Business Validation Error: You can't apply more than the open balance of the transaction."
                 )
-            if self.switches.payment_family_only and not self.customers.is_within(item.customer, payer):
+            if not self.may_settle(item.customer, payer):
                 raise against_rules("Business Validation Error: the linked transaction belongs to another customer.")
+
+    def may_settle(self, owner: str, payer: str) -> bool:
+        """Whether one customer's payment may settle what another owes: one currency, and by switch one family."""
+        currencies = {self.records[Kind.CUSTOMER][one].currency for one in (owner, payer)}
+        is_family = not self.switches.payment_family_only or self.customers.is_within(owner, payer)
+        return is_family and len(currencies) == 1
 
     def check_equation(self, draft: Record) -> None:
         """Raise Refused where more is used than there is, or more credit than can be used."""
@@ -202,12 +208,7 @@ class Settlement:
         payer = str(payment.customer_id)
         for line in list(payment.applications):
             item = self.items.get(line.item)
-            outside = (
-                item is not None
-                and self.switches.payment_family_only
-                and not self.customers.is_within(item.customer, payer)
-            )
-            if outside:
+            if item is not None and not self.may_settle(item.customer, payer):
                 self._cut(payment, line.item, ZERO, effects)
 
     def fit(self, key: ItemKey, effects: Effects) -> None:
