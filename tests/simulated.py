@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import subprocess
 import sys
@@ -110,6 +111,14 @@ class Intuit:
     def settled(self) -> dict[str, Any]:
         """The webhook state once everything is delivered."""
         return until(lambda: state if (state := self.sim("GET", "/webhooks"))["idle"] else None)
+
+    def tries(self, endpoint: Endpoint) -> int:
+        """How often the delivery that came last was tried, its answer included."""
+        if not endpoint.received:
+            return 0
+        wanted = hashlib.sha256(endpoint.received[-1][1]).hexdigest()
+        found = [one for one in self.sim("GET", "/deliveries?limit=5") if one["body_sha256"] == wanted]
+        return len(found[0]["tries"]) if found else 0
 
     def calm(self) -> None:
         """No limits, faults, endpoint or counts left from the test before."""

@@ -137,17 +137,20 @@ class Desk:
 
     def work(self, mapped: str) -> None:
         """Voids, memos, merges, inactive customers, projects, other customers on documents, deletes."""
-        for customer in (mapped, self.customer()):
-            one, two = self.invoice(customer), self.invoice(customer)
-            self.pay(customer, 180, ("Invoice", one, 100), ("Invoice", two, 50))
-            self.end("Invoice", one, "void")
-            memo = self.memo(customer)
-            self.pay(customer, 0, ("Invoice", two, 40), ("CreditMemo", memo, 40))
-            for note in "abcd":  # to the token at which a false delete is told
-                self.write("Invoice", Id=two, PrivateNote=note)
-            self.end("Payment", self.pay(customer, 30), "delete")
+        self.books_of(mapped)
+        self.books_of(self.customer())
         self.family(mapped)
         self.leave()
+
+    def books_of(self, customer: str) -> None:
+        one, two = self.invoice(customer), self.invoice(customer)
+        self.pay(customer, 180, ("Invoice", one, 100), ("Invoice", two, 50))
+        self.end("Invoice", one, "void")
+        memo = self.memo(customer)
+        self.pay(customer, 0, ("Invoice", two, 40), ("CreditMemo", memo, 40))
+        for note in "abcd":  # to the token at which a false delete is told
+            self.write("Invoice", Id=two, PrivateNote=note)
+        self.end("Payment", self.pay(customer, 30), "delete")
 
     def family(self, mapped: str) -> None:
         job = self.customer(ParentRef={"value": mapped}, Job=True, BillWithParent=True)
@@ -181,11 +184,10 @@ def _line(amount: int) -> dict[str, Any]:
 
 
 def mapped_customer(running: Running) -> str:
-    """A customer without jobs that goes into a project."""
-    projects = running.simulator("GET", f"{COMPANY}/projects")
+    """A customer that goes into a project."""
     customers = running.simulator("GET", f"{COMPANY}/truth")["customers"]
-    parents = {one["parent_id"] for one in customers.values()}
-    return str(next(p["customer_id"] for p in projects if p["customer_id"] not in parents))
+    projects = running.simulator("GET", f"{COMPANY}/projects")
+    return str(next(p["customer_id"] for p in projects if customers[p["customer_id"]]["active"]))
 
 
 def repair(running: Running, since: str) -> None:
@@ -205,10 +207,11 @@ def test_figures_are_quickbooks_own_whatever_intuit_does(uncertain: Running, pos
     since = running.simulator("GET", "/clock")["now"]
     with in_force(running, position):
         desk.work(customer)
-        running.change(FIRST, 20, 4711)
+        running.change(FIRST, 10, 4711)
         running.settle(120)
         running.simulator("PUT", "/webhooks", {"loss_rate": 1})
-        desk.work(customer)
+        desk.books_of(customer)
+        desk.leave()
         running.simulator("PUT", "/webhooks", {"loss_rate": 0})
         repair(running, since)
         assert_right(running, FIRST, within_s=180)

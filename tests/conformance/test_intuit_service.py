@@ -59,9 +59,8 @@ def test_12_oauth_error_page_is_the_same_for_every_cause(intuit: Intuit) -> None
 
 def test_12_oauth_refused_consent_comes_back_as_access_denied(intuit: Intuit) -> None:
     """Cancel returns `error=access_denied` with the state. [UNSURE wording, 2]"""
-    asked = {"client_id": "simulator-client", "redirect_uri": "http://localhost/cb", "state": "s1"}
-    answer = intuit.http.post("/connect/oauth2", data=asked | {"decision": "cancel"})
-    assert answer.headers["location"] == "http://localhost/cb?error=access_denied&state=s1"
+    found = consent(intuit, auto="1", decision="cancel")
+    assert (found["error"], found["state"]) == (["access_denied"], ["s1"]) and "code" not in found
 
 
 def test_12_oauth_access_lives_an_hour(intuit: Intuit) -> None:

@@ -246,7 +246,7 @@ def test_03_ladder_is_ten_seconds_to_six_hours_and_has_no_end(intuit: Intuit, en
     endpoint.answers = [500] * 10
     intuit.invoice()
     for tries, wait in enumerate((10, 20, 30, 300, 1200, 7200, 14400, 21600, 21600, 21600), start=1):
-        until(lambda tries=tries: len(intuit.sim("GET", "/deliveries?limit=1")[0]["tries"]) == tries)
+        until(lambda tries=tries: intuit.tries(endpoint) == tries)
         intuit.pass_seconds(wait - 5)
         assert len(endpoint.received) == tries
         intuit.pass_seconds(5)
