@@ -293,7 +293,9 @@ def chosen(
     for name, _ in statement.order:
         if not _known(known, name, kind).sortable:
             raise invalid(f"Property {name} is not sortable for Entity {kind}")
-    found = [one for one in candidates if all(test(book, one) for test in tests)] if tests else list(candidates)
+    found = list(candidates)
+    for test in tests:
+        found = [one for one in found if test(book, one)]
     for name, descending in reversed(statement.order):
         read = _known(known, name, kind).read
         found.sort(key=lambda one: _sort_key(read(book, one)), reverse=descending)

@@ -162,7 +162,7 @@ class Drafts:
         parent = project.fields["ParentRef"]["value"]
         if draft.customer_id not in (None, parent, customer_id) and draft.kind is not Kind.PAYMENT:
             raise against_rules("Business Validation Error: the project belongs to another customer.")
-        fields["ProjectRef"] = {"value": str(reference["value"]), "name": project.fields["DisplayName"]}
+        fields["ProjectRef"] = {"value": str(reference["value"])}  # no name: it would outlive a renaming
         if draft.customer_id in (parent, customer_id) and draft.kind is not Kind.PAYMENT:
             named = customer_id if self.book.switches.project_customer_in_ref else parent
             fields["CustomerRef"] = {"value": named}
