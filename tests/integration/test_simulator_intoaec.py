@@ -14,6 +14,7 @@ from authlib.integrations.httpx_client import OAuth2Client
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
+from connectors.simulator.api.company import Project
 from connectors.simulator.intoaec.catalogue import Catalogue
 from connectors.simulator.simulator import Options, Simulator
 from tests.intuit import Intuit
@@ -254,3 +255,14 @@ def test_key_and_projects_outlive_a_restart(tmp_path: Any) -> None:
     assert Catalogue(second).all_projects() == before
     assert SigningKey(second.storage).public() == public
     second.close()
+
+
+def test_projects_that_come_with_a_companys_life_are_declared_by_themselves() -> None:
+    simulator = Simulator(Options(history="small"))
+    catalogue = Catalogue(simulator)
+    told: list[str] = []
+    catalogue.listeners.append(lambda project: told.append(project.id))
+    next(iter(simulator.companies.values())).projects.append(Project("PRJ-0099", "Pier 4", "1"))
+    found = catalogue.project(BAYSIDE, "PRJ-0099")
+    assert (found.name, found.status, found.version, told) == ("Pier 4", "open", 1, ["PRJ-0099"])
+    simulator.close()
