@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from connectors.simulator.api.rest import Rest, new_tid
 from connectors.simulator.api.signin import SignIn
 from connectors.simulator.control.books import BookControl
+from connectors.simulator.control.live import LiveControl
 from connectors.simulator.control.routes import Control
 from connectors.simulator.control.trouble import TroubleControl
 from connectors.simulator.intoaec.catalogue import Catalogue
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 def build(simulator: Simulator) -> ASGIApp:
     """The application of one simulator; its lifespan runs the courier and, where there is a broker, the announcer."""
     rest, sign_in = Rest(simulator), SignIn(simulator)
+    live = LiveControl(simulator)
     catalogue = Catalogue(simulator)
     announcer = _announcer(simulator, catalogue)
     routes = [
@@ -54,6 +56,7 @@ def build(simulator: Simulator) -> ASGIApp:
         *BookControl(simulator).routes(),
         *Control(simulator).routes(),
         *_intoaec(simulator, catalogue, announcer),
+        *live.routes(),
     ]
 
     @contextlib.asynccontextmanager
@@ -64,6 +67,7 @@ def build(simulator: Simulator) -> ASGIApp:
         try:
             yield
         finally:
+            await live.stop()
             for one in running:
                 one.cancel()
             await asyncio.gather(*running, return_exceptions=True)
