@@ -1,4 +1,4 @@
-"""Start the simulator: `python -m connectors.simulator`.
+"""Start the simulator: `python -m connectors.simulator`; `... live` plays a life.
 
 Reads: its options, each also from the environment. Writes: one JSON line to standard output when it answers.
 Guarantees: stops within two seconds of SIGTERM, with exit code 0.
@@ -13,12 +13,17 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from connectors.simulator.api.profiles import PROFILES
 from connectors.simulator.app import build
+from connectors.simulator.live import LiveOptions, exit_code, play_alone, play_served, read_live, tell
 from connectors.simulator.simulator import Options, Simulator
 from connectors.simulator.wire import encode
 
@@ -39,11 +44,39 @@ def read_options(arguments: list[str]) -> Options:
     parser.add_argument("--data-dir", type=Path, default=_path(env("SIMULATOR_DATA_DIR")), help="keep everything here")
     parser.add_argument("--auto-consent", action="store_true", default=env("SIMULATOR_AUTO_CONSENT") == "1")
     parser.add_argument("--no-limits", dest="limits", action="store_false", help="no throttle")
+    parser.add_argument("--profile", choices=tuple(PROFILES), default=env("SIMULATOR_PROFILE"), help="trouble")
+    _add_people(parser)
     return Options(**vars(parser.parse_args(arguments)))
+
+
+def _add_people(parser: argparse.ArgumentParser) -> None:
+    """Options of the pages, and of what is played of IntoAEC."""
+    env = os.environ.get
+    parser.add_argument("--public-url", default=env("SIMULATOR_PUBLIC_URL"), help="where browsers find it")
+    parser.add_argument("--redirect-uris", type=_listed, default=_listed(env("SIMULATOR_REDIRECT_URIS", "")))
+    parser.add_argument("--intoaec-client-id", default=env("SIMULATOR_INTOAEC_CLIENT_ID"))
+    parser.add_argument("--intoaec-client-secret", default=env("SIMULATOR_INTOAEC_CLIENT_SECRET"))
+    addresses = _listed(env("SIMULATOR_INTOAEC_REDIRECT_URIS", ""))
+    parser.add_argument("--intoaec-redirect-uris", type=_listed, default=addresses, help="with commas between them")
+    parser.add_argument("--kafka-bootstrap", default=env("SIMULATOR_KAFKA_BOOTSTRAP"), help="publish the projects here")
+    parser.add_argument("--projects-topic", default=env("SIMULATOR_PROJECTS_TOPIC", "intoaec-projects"))
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _path(text: str | None) -> Path | None:
     return Path(text) if text else None
+
+
+class _Protocol(HttpToolsProtocol):
+    """HTTP whose requests know their connection, so that a fault can reset it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client came."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
 
 
 class _Server(uvicorn.Server):
@@ -54,13 +87,15 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(options: Options) -> None:
-    """Answer until SIGTERM or Ctrl-C."""
+async def serve(options: Options, beside: Callable[[str], Awaitable[bool]] | None = None) -> None:
+    """Answer until SIGTERM or Ctrl-C, or until what is done `beside`, given the address, answers that it is over."""
     listener = socket.create_server((options.host, options.port))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited; without it every answer waits 40 ms
     port = listener.getsockname()[1]
     app = build(Simulator(options))
-    config = uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1, lifespan="on")
+    config = uvicorn.Config(
+        app, http=_Protocol, log_level="error", access_log=False, timeout_graceful_shutdown=1, lifespan="on"
+    )
     server = _Server(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -69,14 +104,52 @@ async def serve(options: Options) -> None:
     while not server.started and not running.done():  # noqa: ASYNC110 - uvicorn offers a flag, no event
         await asyncio.sleep(0.01)
     if server.started:
-        sys.stdout.write(encode({"event": "ready", "url": f"http://{options.host}:{port}"}) + "\n")
+        url = f"http://{options.host}:{port}"
+        sys.stdout.write(encode({"event": "ready", "url": url}) + "\n")
         sys.stdout.flush()
+        if beside is not None:
+            await _until_over(beside(url), running, server)
     await running
 
 
+async def _until_over(work: Awaitable[bool], running: asyncio.Task[None], server: uvicorn.Server) -> None:
+    """Do the work while the server runs; the server ends first where somebody stops it, last where the work says so."""
+    task = asyncio.ensure_future(work)
+    await asyncio.wait((task, running), return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        task.cancel()
+        return
+    try:
+        server.should_exit = task.result() or server.should_exit
+    except httpx.HTTPError:
+        server.should_exit = True
+        raise
+
+
+async def live(options: LiveOptions) -> dict[str, Any]:
+    """Serve, play a life on what is served, and stay where that was asked for; answers the summary."""
+    found: dict[str, Any] = {"state": "stopped", "violations": []}
+
+    async def play(url: str) -> bool:
+        found.update(await play_served(options, url))
+        tell(found)
+        return not options.stay
+
+    await serve(options.server or Options(), play)
+    return found
+
+
 def main() -> None:
-    """Parse, serve, end."""
-    asyncio.run(serve(read_options(sys.argv[1:])))
+    """Parse, serve or live, end."""
+    if sys.argv[1:2] != ["live"]:
+        asyncio.run(serve(read_options(sys.argv[1:])))
+        return
+    options = read_live(sys.argv[2:])
+    if options.server is not None:
+        sys.exit(exit_code(asyncio.run(live(options))))
+    summary = play_alone(options)
+    tell(summary)
+    sys.exit(exit_code(summary))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ from typing import Any
 
 from connectors.simulator.api.authority import Grant
 from connectors.simulator.api.company import Event
-from connectors.simulator.api.webhooks import Delivery, Queued, Try
+from connectors.simulator.api.notices import Queued
+from connectors.simulator.api.webhooks import Delivery, Try
+from connectors.simulator.books.notes import Note, Why
 from connectors.simulator.books.records import Application, ItemKey, Kind, Record, money
 from connectors.simulator.wire import decode, encode
 
@@ -107,7 +109,7 @@ class Storage:
     def keep_queued(self, queued: list[Queued]) -> None:
         """Keep events that are in no delivery yet."""
         if self.db is not None:
-            rows = [(one.id, encode(_event_state(one.event))) for one in queued]
+            rows = [(one.key, encode(_queued_state(one))) for one in queued]
             self._write("INSERT INTO queued (id, state) VALUES (?, ?)", rows)
 
     def keep_delivery(self, delivery: Delivery, taken: list[str]) -> None:
@@ -129,7 +131,7 @@ class Storage:
     def queued(self) -> list[Queued]:
         """Events that were in no delivery, in order."""
         rows = self._read("SELECT id, state FROM queued ORDER BY position")
-        return [Queued(one, _event(decode(state))) for one, state in rows]
+        return [_queued(key, decode(state)) for key, state in rows]
 
     def deliveries(self) -> list[Delivery]:
         """Deliveries that were not acknowledged, in order."""
@@ -159,23 +161,37 @@ def _record_state(record: Record) -> dict[str, Any]:
         **{"kind": record.kind.value, "id": record.id, "fields": record.fields, "sync_token": record.sync_token},
         **{"created_at": record.created_at.isoformat(), "updated_at": record.updated_at.isoformat()},
         **{"voided": record.voided, "deleted": record.deleted, "custom": record.custom, "applications": lines},
-        **{"deposit_id": record.deposit_id, "intended_project": record.intended_project, "total": record.total},
+        **{"deposit_id": record.deposit_id, "note": list(record.note) if record.note else None, "total": record.total},
     }
 
 
 def _record(state: dict[str, Any]) -> Record:
     moments: Any = {key: datetime.fromisoformat(state[key]) for key in ("created_at", "updated_at")}
     lines = [
-        Application(ItemKey(Kind(kind), one, line), txn_type, money(amount), money(before))
+        Application(ItemKey(Kind(kind), one, line), txn_type, _amount(amount), _amount(before))
         for kind, one, line, txn_type, amount, before in state.pop("applications")
     ]
-    kept = {
-        key: state[key] for key in ("id", "sync_token", "voided", "deleted", "custom", "deposit_id", "intended_project")
-    }
-    fields = _exact(state["fields"])
+    kept = {key: state[key] for key in ("id", "sync_token", "voided", "deleted", "custom", "deposit_id")}
     return Record(
-        Kind(state["kind"]), fields=fields, applications=lines, total=money(state["total"]), **kept, **moments
+        Kind(state["kind"]),
+        fields=_exact(state["fields"]),
+        applications=lines,
+        note=_note(state["note"]) if state.get("note") else None,
+        total=_amount(state["total"]),
+        **kept,
+        **moments,
     )
+
+
+def _note(state: list[Any]) -> Note:
+    intended, determined, why, *rest = state
+    return Note(intended, determined, Why(why), *rest)
+
+
+def _amount(value: Any) -> Decimal:
+    """An amount as it was: two digits, or three where its currency has them."""
+    found = money(value)
+    return found if found == value else Decimal(value)
 
 
 def _exact(value: Any, key: str = "") -> Any:
@@ -189,12 +205,15 @@ def _exact(value: Any, key: str = "") -> Any:
     return value
 
 
-def _event_state(event: Event) -> dict[str, Any]:
-    return asdict(event) | {"at": event.at.isoformat()}
+def _queued_state(queued: Queued) -> dict[str, Any]:
+    event = asdict(queued.event) | {"at": queued.event.at.isoformat()}
+    return {"id": queued.id, "event": event, "due_at": queued.due_at.isoformat()}
 
 
-def _event(state: dict[str, Any]) -> Event:
-    return Event(**(state | {"at": datetime.fromisoformat(state["at"])}))
+def _queued(key: str, state: dict[str, Any]) -> Queued:
+    event = state["event"]
+    found = Event(**(event | {"at": datetime.fromisoformat(event["at"])}))
+    return Queued(state["id"], found, key, datetime.fromisoformat(state["due_at"]))
 
 
 def _delivery_state(delivery: Delivery) -> dict[str, Any]:
@@ -204,6 +223,7 @@ def _delivery_state(delivery: Delivery) -> dict[str, Any]:
             "content_type": delivery.content_type,
             "event_ids": delivery.event_ids,
             "realms": delivery.realms,
+            "spoilt": delivery.spoilt,
         },
         **{"created_at": delivery.created_at.isoformat(), "tries": [asdict(one) for one in delivery.tries]},
         "next_try_at": delivery.next_try_at.isoformat() if delivery.next_try_at else None,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from connectors.simulator.clock import Clock
+from connectors.simulator.clock import RunningClock
 
 ACCESS_S = 3600
 REFRESH_S = 8_640_000  # 100 days, rolling
@@ -42,6 +42,7 @@ class Code:
     redirect_uri: str
     scope: str
     expires_at: datetime
+    nonce: str = ""
 
 
 @dataclass(slots=True)
@@ -58,6 +59,8 @@ class Grant:
     access: dict[str, datetime] = field(default_factory=dict)  # token -> dies at
     previous: dict[str, datetime] = field(default_factory=dict)  # old refresh token -> dies at
     revoked: bool = False
+    client_id: str = ""  # another application than ours, where set
+    nonce: str = ""  # of the sign-in, for its id token
 
 
 class Vault(Protocol):
@@ -77,18 +80,21 @@ class AuthoritySettings:
     revoke_on_race: bool = False
     old_token_grace_s: int = 0  # how long a rotated refresh token still works
     auto_consent: bool = False
+    redirect_uris: list[str] = field(default_factory=list)  # registered, exactly; none: any http(s) address
+    describes_errors: bool = False  # invalid_grant comes with a description
 
 
 class Authority:
     """Issues and checks tokens."""
 
-    def __init__(self, clock: Clock, vault: Vault) -> None:
+    def __init__(self, clock: RunningClock, vault: Vault) -> None:
         self.clock = clock
         self.vault = vault
         self.settings = AuthoritySettings()
         self.codes: dict[str, Code] = {}
         self.grants: dict[str, Grant] = {}
         self._access: dict[str, Grant] = {}
+        self._refresh: dict[str, Grant] = {}  # present and rotated refresh tokens
         self._refreshing: set[str] = set()
 
     def restore(self, grants: Iterable[Grant]) -> None:
@@ -96,12 +102,20 @@ class Authority:
         for grant in grants:
             self.grants[grant.id] = grant
             self._access.update(dict.fromkeys(grant.access, grant))
+            self._refresh.update(dict.fromkeys([grant.refresh_token, *grant.previous], grant))
 
-    def issue_code(self, realm: str, redirect_uri: str, scope: str) -> str:
+    def issue_code(self, realm: str, redirect_uri: str, scope: str, nonce: str = "") -> str:
         """A code for the redirect; good for ten minutes and one use."""
         code = "XAB" + secrets.token_urlsafe(24)
-        self.codes[code] = Code(realm, redirect_uri, scope, self.clock.now() + timedelta(seconds=CODE_S))
+        self.codes[code] = Code(realm, redirect_uri, scope, self.clock.now() + timedelta(seconds=CODE_S), nonce)
         return code
+
+    def realm_of(self, *, code: str = "", refresh_token: str = "") -> str | None:
+        """The company that a code or refresh token is for, alive or not."""
+        if found := self.codes.get(code):
+            return found.realm
+        grant = self._refresh.get(refresh_token)
+        return grant.realm if grant else None
 
     def check_client(self, client_id: str, secret: str) -> None:
         """Raise OAuthRefused(invalid_client, 401) where the pair is wrong."""
@@ -114,9 +128,9 @@ class Authority:
         found = self.codes.pop(code, None)
         if found is None or found.expires_at < self.clock.now() or found.redirect_uri != redirect_uri:
             raise OAuthRefused("invalid_grant", description="Invalid authorization code")
-        return self.open_grant(found.realm, found.scope)
+        return self.open_grant(found.realm, found.scope, nonce=found.nonce)
 
-    def open_grant(self, realm: str, scope: str = ACCOUNTING) -> Grant:
+    def open_grant(self, realm: str, scope: str = ACCOUNTING, *, client_id: str = "", nonce: str = "") -> Grant:
         """A new grant with its first pair of tokens."""
         now = self.clock.now()
         grant = Grant(
@@ -127,35 +141,48 @@ class Authority:
             rotated_at=now,
             refresh_expires_at=now + timedelta(seconds=REFRESH_S),
             hard_expires_at=now + timedelta(seconds=HARD_S),
+            client_id=client_id,
+            nonce=nonce,
         )
         self.grants[grant.id] = grant
+        self._refresh[grant.refresh_token] = grant
         self._add_access(grant)
         return grant
 
-    async def refresh(self, token: str) -> Grant:
-        """A new access token, and a new refresh token if its day is over. Raises OAuthRefused(invalid_grant)."""
+    async def refresh(self, token: str, *, rotate: bool = False, grace_s: float | None = None) -> Grant:
+        """A new access token, and a new refresh token if its day is over. Raises OAuthRefused(invalid_grant).
+
+        `rotate` changes the refresh token whatever its age; `grace_s` is how long the old one lives on then.
+        """
         grant = self._holder(token)
         if grant.id in self._refreshing:
             if self.settings.revoke_on_race:
                 self.revoke_grant(grant)
-            raise OAuthRefused("invalid_grant")
+            raise self._refused()
         self._refreshing.add(grant.id)
         try:
-            await asyncio.sleep(self.settings.refresh_takes_ms / 1000)
+            await self._take_time()
             if not self._is_alive(grant):
-                raise OAuthRefused("invalid_grant")
-            self._rotate(grant)
+                raise self._refused()
+            self._rotate(grant, rotate=rotate, grace_s=self.settings.old_token_grace_s if grace_s is None else grace_s)
         finally:
             self._refreshing.discard(grant.id)
         self._add_access(grant)
         return grant
 
+    async def _take_time(self) -> None:
+        until, woken = self.clock.now() + timedelta(milliseconds=self.settings.refresh_takes_ms), asyncio.Event()
+        while self.clock.now() < until:
+            woken.clear()
+            await self.clock.sleep_until(until, woken)
+
+    def _refused(self) -> OAuthRefused:
+        return OAuthRefused("invalid_grant", description="Token invalid" if self.settings.describes_errors else None)
+
     def revoke(self, token: str) -> bool:
         """End the grant that an access or refresh token belongs to; False where there is none."""
-        grant = self._access.get(token) or next(
-            (one for one in self.grants.values() if one.refresh_token == token), None
-        )
-        if grant is None or grant.revoked:
+        grant = self._access.get(token) or self._refresh.get(token)
+        if grant is None or not self._is_alive(grant):
             return False
         self.revoke_grant(grant)
         return True
@@ -182,18 +209,25 @@ class Authority:
             return None
         return grant
 
-    def expire_access(self, realm: str) -> int:
-        """Let every access token of a company die now; answers how many there were."""
-        count = 0
+    def expire_access(self, realm: str, *, older_than_s: float = 0.0) -> int:
+        """Let every access token of a company (that is so old) die now; answers how many there were."""
+        now, count = self.clock.now(), 0
+        youngest = now + timedelta(seconds=ACCESS_S - older_than_s)
         for grant in self.grants.values():
             if grant.realm == realm:
-                count += len(grant.access)
-                grant.access = dict.fromkeys(grant.access, self.clock.now())
+                dead = [token for token, dies_at in grant.access.items() if now < dies_at <= youngest]
+                count += len(dead)
+                grant.access.update(dict.fromkeys(dead, now))
         return count
 
     def is_connected(self, realm: str) -> bool:
         """Whether any grant of the company is alive."""
         return any(grant.realm == realm and self._is_alive(grant) for grant in self.grants.values())
+
+    def connected_since(self, realm: str) -> datetime | None:
+        """When the oldest grant of the company that is alive was given."""
+        alive = [one for one in self.grants.values() if one.realm == realm and self._is_alive(one)]
+        return min((one.hard_expires_at - timedelta(seconds=HARD_S) for one in alive), default=None)
 
     def answer(self, grant: Grant, *, with_hard_expiry: bool = False) -> dict[str, Any]:
         """The token endpoint's answer for the grant's newest pair."""
@@ -210,22 +244,24 @@ class Authority:
         return body
 
     def _holder(self, token: str) -> Grant:
-        for grant in self.grants.values():
-            current = secrets.compare_digest(grant.refresh_token, token)
-            late = grant.previous.get(token)
-            if (current or (late is not None and late > self.clock.now())) and self._is_alive(grant):
-                return grant
-        raise OAuthRefused("invalid_grant")
+        grant = self._refresh.get(token)
+        if grant is None or not self._is_alive(grant):
+            raise self._refused()
+        if token != grant.refresh_token and grant.previous.get(token, self.clock.now()) <= self.clock.now():
+            raise self._refused()
+        return grant
 
     def _is_alive(self, grant: Grant) -> bool:
         now = self.clock.now()
         return not grant.revoked and now < grant.refresh_expires_at and now < grant.hard_expires_at
 
-    def _rotate(self, grant: Grant) -> None:
+    def _rotate(self, grant: Grant, *, rotate: bool, grace_s: float) -> None:
         now = self.clock.now()
-        if (now - grant.rotated_at).total_seconds() >= ROTATES_AFTER_S:
-            grant.previous = {grant.refresh_token: now + timedelta(seconds=self.settings.old_token_grace_s)}
+        if rotate or (now - grant.rotated_at).total_seconds() >= ROTATES_AFTER_S:
+            grant.previous = {token: dies_at for token, dies_at in grant.previous.items() if dies_at > now}
+            grant.previous[grant.refresh_token] = now + timedelta(seconds=grace_s)
             grant.refresh_token, grant.rotated_at = _refresh_value(), now
+            self._refresh[grant.refresh_token] = grant
         grant.refresh_expires_at = min(now + timedelta(seconds=REFRESH_S), grant.hard_expires_at)
 
     def _add_access(self, grant: Grant) -> None:

@@ -8,22 +8,28 @@ Source: intuit.md 3.3-3.5, 7.6-7.10.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from connectors.simulator.api import lists, settings
 from connectors.simulator.api import query as language
-from connectors.simulator.api.render import Renderer
+from connectors.simulator.api.render import NOTHING, Renderer
+from connectors.simulator.api.shelf_view import ShelfView
 from connectors.simulator.books.book import Book
+from connectors.simulator.books.custom_fields import Definition
 from connectors.simulator.books.effects import Change, Mark, Switches
-from connectors.simulator.books.records import Kind, Record, Refused, not_found
+from connectors.simulator.books.notes import Note
+from connectors.simulator.books.records import HIDDEN, Kind, Record, Refused, not_found
 from connectors.simulator.clock import Clock
 from connectors.simulator.wire import RawJson
 
 CDC_DAYS = 30
 CDC_MAX = 1000
+NOT_CAPTURED = frozenset({"journalcode", "taxagency", "timeactivity", "taxcode", "taxrate"})
 ANNOUNCED = frozenset(Kind)
 
 
@@ -62,16 +68,28 @@ class Company:
         self.switches = Switches()
         self.book = Book(switches=self.switches)
         self.renderer = Renderer(self.book, self.zone)
+        self.shelf = ShelfView(self.book, self.zone)
+        self.plan = "Plus"
         self.projects: list[Project] = []
         self.listeners: list[Listener] = []
         self.visibility_delay_s = 0.0
+        self.keeps_pictures = False  # whether there must be an old picture of whatever changes
+        self.lag_s: Callable[[Company, Kind], float] = lambda company, kind: 0.0
         self._hidden: dict[tuple[Kind, str], tuple[datetime, str | None]] = {}
 
     # ---- writing -------------------------------------------------------------------------------------------------
 
-    def create(self, kind: Kind, body: dict[str, Any], intended: str | None = None) -> Record:
-        """Make a record, meant for a project of IntoAEC if `intended` says so; raises Refused."""
-        return self._tell(self.book.create(kind, body, self.clock.now(), intended))
+    def create(self, kind: Kind, body: dict[str, Any], note: Note | None = None) -> Record:
+        """Make a record, with its writer's note if there is one; raises Refused."""
+        return self._tell(self.book.create(kind, body, self.clock.now(), note))
+
+    def create_project(self, name: str, customer_id: str, note: Note | None = None) -> Record:
+        """Make a QuickBooks project of a customer; raises Refused."""
+        return self._tell(self.book.create_project(name, customer_id, self.clock.now(), note))
+
+    def define_fields(self, definitions: Iterable[Definition]) -> None:
+        """Replace the definitions of enhanced custom fields; raises ValueError or TypeError."""
+        self.book.fields.define(definitions)
 
     def update(self, kind: Kind, body: dict[str, Any]) -> Record:
         """Change a record; raises Refused."""
@@ -89,9 +107,21 @@ class Company:
         """Merge one customer into another; raises Refused."""
         return self._tell(self.book.merge(kept_id, gone_id, self.clock.now()))
 
+    def write_on_shelf(self, entity: str, body: dict[str, Any], operation: str) -> dict[str, Any]:
+        """Make, change or delete a record that the book knows nothing of; raises Refused."""
+        written, word = self.shelf.write(entity, body, operation, self.clock.now())
+        self.announce(entity, written["Id"], word)
+        return written
+
     def token_body(self, kind: Kind, record_id: str) -> dict[str, Any]:
         """The smallest body that may write a record: its id and its present token. Raises Refused(610)."""
         return {"Id": record_id, "SyncToken": str(self.book.get(kind, record_id).sync_token)}
+
+    def name_fields(self, names: dict[str, str]) -> None:
+        """Give the custom fields their names, by definition; every form shows them, no revision moves."""
+        self.book.field_names = dict(sorted(names.items()))
+        for record in [one for kind in Kind for one in self.book.records[kind].values()]:
+            record.rendered = None
 
     def announce(self, entity: str, record_id: str, operation: str) -> Event:
         """Make an event that no change stands behind, such as an e-mailed invoice or a burst of updates."""
@@ -102,15 +132,18 @@ class Company:
 
     def _tell(self, changes: list[Change]) -> Record:
         now = self.clock.now()
-        if self.visibility_delay_s:
-            self._hide(changes, now)
+        delay_s = self.visibility_delay_s or self.lag_s(self, changes[0].record.kind)
+        if delay_s:
+            self._hide(changes, now + timedelta(seconds=delay_s))
+        if self.keeps_pictures:
+            self._picture(changes)
         events = [event for change in changes if (event := self._event(change, now))]
         for listener in self.listeners:
             listener(self, changes, events)
         return changes[0].record
 
     def _event(self, change: Change, now: datetime) -> Event | None:
-        if change.mark <= Mark.SEEN or not self._is_announced(change):
+        if change.mark <= Mark.SEEN or change.record.kind in HIDDEN or not self._is_announced(change):
             return None
         record = change.record
         return Event(self.realm, record.kind.value, record.id, change.operation, now, change.gone_id)
@@ -126,27 +159,32 @@ class Company:
 
     # ---- reading -------------------------------------------------------------------------------------------------
 
-    def shown(self, record: Record) -> str:
+    def shown(self, record: Record, include: frozenset[str] = NOTHING) -> str:
         """The record's JSON as a reader sees it at this moment."""
         old = self._hidden_text(record.kind, record.id)
-        return old[0] if old and old[0] is not None else self.renderer.text(record)
+        return old[0] if old and old[0] is not None else self.renderer.text(record, include)
 
-    def read(self, kind: Kind, record_id: str) -> str:
+    def read(self, kind: Kind, record_id: str, include: frozenset[str] = NOTHING) -> str:
         """The JSON of one record. Raises Refused(610) where it is gone, never was, or cannot be seen yet."""
         old = self._hidden_text(kind, record_id)
         if old is None:
-            return self.renderer.text(self.book.get(kind, record_id))
+            return self.renderer.text(self.book.get(kind, record_id), include)
         if old[0] is None:
             raise not_found()
         return old[0]
 
-    def query(self, text: str) -> dict[str, Any]:
+    def query(self, text: str, include: frozenset[str] = NOTHING) -> dict[str, Any]:
         """Answer a statement as Intuit does: the body of `QueryResponse`. Raises Refused(4000, 4001)."""
         statement = language.parse(text)
         special = self._one_of_a_kind(statement)
         if special is not None:
             return special
         today = self.clock.now().astimezone(self.zone).date().isoformat()
+        if shelved := self.shelf.entity_of(statement.entity):
+            return self.shelf.answer(shelved, statement, today)
+        if lists.entity_of(statement.entity):
+            made = self.renderer.moment(settings.FOUNDED)
+            return lists.answer(statement, self.book, self.zone, made, today)
         found = language.rows(statement, self.book, self.zone, today)
         if self._hidden:
             found = [record for record in found if self._hidden_text(record.kind, record.id) != (None,)]
@@ -155,7 +193,7 @@ class Company:
         page = found[statement.start - 1 : statement.start - 1 + statement.limit]
         if not page:
             return {}
-        written = [RawJson(self.shown(record)) for record in page]
+        written = [RawJson(self.shown(record, include)) for record in page]
         return {page[0].kind.value: written, "startPosition": statement.start, "maxResults": len(page)}
 
     def _one_of_a_kind(self, statement: language.Statement) -> dict[str, Any] | None:
@@ -165,8 +203,18 @@ class Company:
                 return {"totalCount": 1} if statement.count else {name: [body()], "startPosition": 1, "maxResults": 1}
         return None
 
-    def changes_since(self, entities: list[str], since: datetime) -> list[dict[str, Any]]:
-        """Change data capture: one element per entity asked, at most 1000 objects in all. Raises Refused."""
+    def changes_since(
+        self,
+        entities: list[str],
+        since: datetime,
+        lie: Callable[[int], int] | None = None,
+        *,
+        include: frozenset[str] = NOTHING,
+    ) -> list[dict[str, Any]]:
+        """Change data capture: one element per entity asked, at most 1000 objects in all. Raises Refused.
+
+        `lie` chooses, of so many rows, one that is said to be Deleted though it is not.
+        """
         now = self.clock.now()
         if since < now - timedelta(days=CDC_DAYS):
             # No recording of this fault exists; 4001 is what a validation of the same service answers.
@@ -175,87 +223,42 @@ class Company:
             )
         left, answers = CDC_MAX, []
         for entity in entities:
+            if entity.lower() in NOT_CAPTURED:
+                raise Refused("4001", "Invalid query", f"Entity {entity} is not supported by change data capture")
+            if shelved := self.shelf.entity_of(entity):
+                changed = self.shelf.changed_since(shelved, since)[:left]
+                left -= len(changed)
+                shown = {shelved: changed, "startPosition": 1, "maxResults": len(changed)}
+                answers.append(shown if changed else {})
+                continue
             kind = language.kind_of(entity)
-            found = self._changed(kind, since)[:left] if kind else []
+            found = self._changed(kind, since, left) if kind else []
             left -= len(found)
-            written = [self._cdc_row(record) for record in found]
+            chosen = found[lie(len(found))] if lie and found else None
+            written = [self._cdc_row(record, include, lies=record is chosen) for record in found]
             answers.append(
                 {kind.value: written, "startPosition": 1, "maxResults": len(found)} if kind and found else {}
             )
         return answers
 
-    def _changed(self, kind: Kind, since: datetime) -> list[Record]:
-        inclusive = self.switches.changed_since_inclusive
+    def _changed(self, kind: Kind, since: datetime, most: int) -> list[Record]:
+        """What was changed since then, oldest first: `most` at most, and never the whole past to find them."""
+        is_late = (lambda one: True) if self.switches.changed_since_inclusive else (lambda one: one.updated_at > since)
+        late = filter(is_late, self.book.timelines[kind].since(since))
+        seen = (one for one in late if self._hidden_text(kind, one.id) is None)  # hidden: not changed yet
+        return list(islice(seen, most))
 
-        def later(one: Record) -> bool:
-            return one.updated_at > since or (inclusive and one.updated_at == since)
-
-        alive = [record for record in self.book.records[kind].values() if later(record)]
-        dead = [record for (of, _), record in self.book.gone.items() if of is kind and later(record)]
-        return sorted(alive + dead, key=lambda one: (one.updated_at, int(one.id)))
-
-    def _cdc_row(self, record: Record) -> Any:
-        lies = self.switches.false_deletes and record.sync_token % 5 == 4
-        return self.renderer.deleted_stub(record) if record.deleted or lies else RawJson(self.shown(record))
+    def _cdc_row(self, record: Record, include: frozenset[str], *, lies: bool) -> Any:
+        lies = lies or (self.switches.false_deletes and record.sync_token % 5 == 4)
+        return self.renderer.deleted_stub(record) if record.deleted or lies else RawJson(self.shown(record, include))
 
     def company_info(self) -> dict[str, Any]:
         """The CompanyInfo record."""
-        made = self.renderer.moment(datetime.fromisoformat("2024-01-15T17:00:00+00:00"))
-        address = {
-            "Id": "1",
-            "Line1": "1 Builders Way",
-            "City": "Oakland",
-            "CountrySubDivisionCode": "CA",
-            "PostalCode": "94607",
-        }
-        return {
-            **{"CompanyName": self.name, "LegalName": self.name, "CompanyAddr": address, "LegalAddr": address},
-            **{"CompanyStartDate": "2024-01-15", "FiscalYearStartMonth": "January", "Country": "US"},
-            **{"Email": {"Address": "books@builders.example"}, "WebAddr": {}, "SupportedLanguages": "en"},
-            "NameValue": [
-                {"Name": "OfferingSku", "Value": "QuickBooks Online Plus"},
-                {"Name": "SubscriptionStatus", "Value": "PAID"},
-            ],
-            **{"domain": "QBO", "sparse": False, "Id": "1", "SyncToken": "4"},
-            "MetaData": {"CreateTime": made, "LastUpdatedTime": made},
-        }
+        return settings.company_info(self.name, self.plan, self.renderer.moment(settings.FOUNDED))
 
     def preferences(self) -> dict[str, Any]:
-        """The Preferences record: currency, closing date, names of custom fields."""
-        made = self.renderer.moment(datetime.fromisoformat("2024-01-15T17:00:00+00:00"))
-        accounting: dict[str, Any] = {
-            "UseAccountNumbers": False,
-            "TrackDepartments": False,
-            "ClassTrackingPerTxn": False,
-        }
-        if self.book.closed_until:
-            accounting["BookCloseDate"] = self.book.closed_until
-        names = [
-            {"Name": f"SalesFormsPrefs.SalesCustomName{key}", "StringValue": name, "Type": "StringType"}
-            for key, name in self.book.field_names.items()
-        ]
-        in_use = [
-            {
-                "Name": f"SalesFormsPrefs.UseSalesCustom{key}",
-                "BooleanValue": key in self.book.field_names,
-                "Type": "BooleanType",
-            }
-            for key in ("1", "2", "3")
-        ]
-        return {
-            "AccountingInfoPrefs": accounting,
-            "SalesFormsPrefs": {
-                "CustomField": [{"CustomField": in_use}, {"CustomField": names}],
-                **{"CustomTxnNumbers": False, "AllowDeposit": True, "AllowDiscount": True},
-                "AutoApplyCredit": self.switches.auto_apply_credits,
-            },
-            "CurrencyPrefs": {
-                "HomeCurrency": {"value": self.book.home_currency},
-                "MultiCurrencyEnabled": self.book.multicurrency,
-            },
-            **{"domain": "QBO", "sparse": False, "Id": "1", "SyncToken": "7"},
-            "MetaData": {"CreateTime": made, "LastUpdatedTime": made},
-        }
+        """The Preferences record."""
+        return settings.preferences(self.book, self.plan, self.renderer.moment(settings.FOUNDED))
 
     # ---- stale reads ---------------------------------------------------------------------------------------------
 
@@ -263,16 +266,27 @@ class Company:
         """From now on a change is seen by readers only so much later than it is announced."""
         self.visibility_delay_s = seconds
         if seconds:
-            for record in [one for kind in Kind for one in self.book.records[kind].values()]:
-                self.renderer.text(record)  # so that there is a picture of it to show meanwhile
+            self.take_pictures()
 
-    def _hide(self, changes: list[Change], now: datetime) -> None:
-        until = now + timedelta(seconds=self.visibility_delay_s)
+    def take_pictures(self) -> None:
+        """Write every record down, so that there is something to show of it while a change is hidden."""
+        for record in [one for kind in Kind for one in self.book.records[kind].values()]:
+            self.renderer.text(record)
+
+    def show_all(self) -> None:
+        """Let readers see the present at once."""
+        self._hidden.clear()
+
+    def _hide(self, changes: list[Change], until: datetime) -> None:
         for change in changes:
             key = (change.record.kind, change.record.id)
-            hidden = self._hidden.get(key)
-            if hidden is None or hidden[0] <= now:
+            is_new = change.operation == "Create"
+            if self._hidden_text(*key) is None and (is_new or change.before is not None):
                 self._hidden[key] = (until, change.before)
+        self._picture(changes)
+
+    def _picture(self, changes: list[Change]) -> None:
+        for change in changes:
             if not change.record.deleted:
                 self.renderer.text(change.record)
 

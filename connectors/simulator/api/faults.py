@@ -1,17 +1,16 @@
-"""Faults: the exact bodies Intuit sends, and the rules by which a test asks for them.
+"""Faults: the exact bodies Intuit sends when it says no.
 
-Reads: rules set by the control API. Writes: nothing but the count left on each rule.
-Guarantees: a rule with a count is used up after so many answers; rules are tried in the order they were set.
-Source: intuit.md 3.8, 7.13, 7.14, 7.16.
+Reads and writes: nothing.
+Guarantees: each refusal has the status, shape, code and words it was recorded with.
+Source: intuit.md 2, 3.6, 3.8, 7.13, 7.14, 7.16.
 """
 
 from __future__ import annotations
 
-import itertools
-import random
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
-from fnmatch import fnmatch
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from http import HTTPStatus
 from typing import Any
 
 from connectors.simulator.books.records import Refused
@@ -33,8 +32,9 @@ class FaultAnswer:
 
 
 def refusal(refused: Refused, time: str) -> FaultAnswer:
-    """A validation fault, as recorded."""
-    return FaultAnswer(400, encode({"Fault": fault_of(refused), "time": time}))
+    """A validation fault, as recorded: an id that is no number is refused too early to be told the time."""
+    when = {} if refused.code == "2030" else {"time": time}
+    return FaultAnswer(400, encode({"Fault": fault_of(refused)} | when))
 
 
 def fault_of(refused: Refused) -> dict[str, Any]:
@@ -53,17 +53,17 @@ def unauthenticated(token: str, now: datetime) -> FaultAnswer:
         "code": "3200",
         "element": None,
     }
+    challenge = {"www-authenticate": 'Bearer realm="Intuit", error="invalid_token"'}
+    return FaultAnswer(401, _lower_case(error, "AUTHENTICATION", now), JSON, challenge)
+
+
+def _lower_case(error: dict[str, Any], kind: str, now: datetime) -> str:
     body: dict[str, Any] = {
-        **{
-            "warnings": None,
-            "intuitObject": None,
-            "fault": {"error": [error], "type": "AUTHENTICATION"},
-            "report": None,
-        },
+        **{"warnings": None, "intuitObject": None, "fault": {"error": [error], "type": kind}, "report": None},
         **{"queryResponse": None, "batchItemResponse": [], "attachableResponse": [], "syncErrorResponse": None},
         **{"requestId": None, "time": int(now.timestamp() * 1000), "status": None, "cdcresponse": []},
     }
-    return FaultAnswer(401, encode(body), JSON, {"www-authenticate": 'Bearer realm="Intuit", error="invalid_token"'})
+    return encode(body)
 
 
 def _xml(kind: str, code: str, message: str, detail: str, time: str) -> str:
@@ -98,106 +98,73 @@ def forbidden(time: str) -> FaultAnswer:
     )
 
 
-def throttled(shape: str, time: str, *, retry_after: bool = False) -> FaultAnswer:
-    """429/3001 as JSON or XML, or the same fault under 403."""
+def throttled(shape: str, time: str, now: datetime, *, retry_after: str = "") -> FaultAnswer:
+    """429/3001 as JSON (`Fault` or `fault`) or XML, or the XML under 403."""
     message, detail = (
         "message=ThrottleExceeded; errorCode=003001; statusCode=429",
         "The request limit was reached.  Try again later",
     )
-    headers = {"retry-after": "60"} if retry_after else {}
+    headers = _retry_after(retry_after, now)
     if shape in ("xml", "forbidden"):
-        return FaultAnswer(
-            403 if shape == "forbidden" else 429, _xml("SERVICE", "3001", message, detail, time), XML, headers
-        )
+        status = 429 if shape == "xml" else 403
+        return FaultAnswer(status, _xml("SERVICE", "3001", message, detail, time), XML, headers)
+    if shape == "html":
+        return FaultAnswer(429, _html(429), HTML, headers)
+    if shape == "lower":
+        error = {"message": message, "detail": detail, "code": "3001", "element": None}
+        return FaultAnswer(429, _lower_case(error, "SERVICE", now), JSON, headers)
     error = {"Message": message, "Detail": detail, "code": "3001", "element": ""}
     return FaultAnswer(429, encode({"Fault": {"Error": [error], "type": "SERVICE"}, "time": time}), JSON, headers)
 
 
-def trouble(status: int, body: str, time: str) -> FaultAnswer:
+def _retry_after(form: str, now: datetime) -> dict[str, str]:
+    if form == "date":
+        return {"retry-after": format_datetime(now.replace(microsecond=0) + timedelta(seconds=60), usegmt=True)}
+    return {"retry-after": "60"} if form else {}
+
+
+def trouble(status: int, body: str, time: str, now: datetime, *, retry_after: str = "") -> FaultAnswer:
     """A server's trouble in one of the shapes it takes."""
+    headers = _retry_after(retry_after, now)
     if body == "html":
-        return FaultAnswer(
-            status,
-            f"<html><head><title>{status}</title></head><body><h1>{status} Service Unavailable</h1></body></html>",
-            HTML,
-        )
-    message, detail = (
+        return FaultAnswer(status, _html(status), HTML, headers)
+    code, message, detail = (
+        "10000",
         "An application error has occurred while processing your request",
         "System Failure Error: Could not process the request",
     )
+    if body == "auth120":
+        code, message = "120", "Unknown Error during Authentication"
+        detail = "Unknown Error during Authentication"
     if body == "xml":
-        return FaultAnswer(status, _xml("SystemFault", "10000", message, detail, time), XML)
-    error = {"Message": message, "Detail": detail, "code": "10000"}
-    return FaultAnswer(status, encode({"Fault": {"Error": [error], "type": "SystemFault"}, "time": time}))
+        return FaultAnswer(status, _xml("SystemFault", code, message, detail, time), XML, headers)
+    if body == "lower":
+        error = {"message": message, "detail": detail, "code": code, "element": None}
+        return FaultAnswer(status, _lower_case(error, "SYSTEM", now), JSON, headers)
+    found = {"Error": [{"Message": message, "Detail": detail, "code": code}], "type": "SystemFault"}
+    return FaultAnswer(status, encode({"Fault": found, "time": time}), JSON, headers)
 
 
-def answer_for(rule: FaultRule, time: str, now: datetime) -> FaultAnswer:
-    """The body that belongs to a rule's status."""
-    if rule.status == 401:
-        return wrong_realm(time) if rule.body == "xml" else unauthenticated("fault-rule", now)
-    if rule.status == 403:
-        return throttled("forbidden", time) if rule.body == "xml" else forbidden(time)
-    if rule.status == 429:
-        return throttled(rule.body, time, retry_after=rule.retry_after)
-    if rule.status == 400 and rule.body == "json":
-        return FaultAnswer(400, encode({"error": "invalid_grant"}))
-    return trouble(rule.status, rule.body, time)
+def _html(status: int) -> str:
+    phrase = HTTPStatus(status).phrase
+    return f"<html><head><title>{status} {phrase}</title></head><body><h1>{status} {phrase}</h1></body></html>"
 
 
-@dataclass(slots=True)
-class FaultRule:
-    """A fault to be made: where, how often, and what."""
-
-    realm: str | None = None  # None: every company
-    route: str = "*"  # pattern over `METHOD name`, e.g. `GET query`, `* invoice`, `POST token`
-    kind: str = "answer"  # answer, delay (then go on), hang, reset, cut, lost (do the work, drop the answer)
-    status: int = 500
-    body: str = "json"  # json, xml, html
-    latency_ms: int = 0
-    rate: float = 1.0
-    count: int | None = None  # answers left; None: until removed
-    retry_after: bool = False
-    id: int = 0
+def answer_for(status: int, body: str, retry_after: str, time: str, now: datetime) -> FaultAnswer:
+    """The answer of the accounting API that belongs to a status and the shape asked for."""
+    if body == "throttle" or status == 429 or (status == 403 and body == "xml"):
+        return throttled("forbidden" if status == 403 else body, time, now, retry_after=retry_after)
+    if status == 401:
+        return wrong_realm(time) if body == "xml" else unauthenticated("fault-rule", now)
+    if status == 403 and body == "json":
+        return forbidden(time)
+    return trouble(status, body, time, now, retry_after=retry_after)
 
 
-class Faults:
-    """The rules in force."""
-
-    def __init__(self, seed: int) -> None:
-        self.rules: list[FaultRule] = []
-        self._ids = itertools.count(1)
-        self._random = random.Random(seed)  # noqa: S311 - disorder that can be repeated, no secret
-
-    def replace(self, rules: list[FaultRule]) -> None:
-        """Put these rules in force and no others."""
-        self.rules = []
-        for rule in rules:
-            self.add(rule)
-
-    def add(self, rule: FaultRule) -> FaultRule:
-        """Put one more rule in force."""
-        rule.id = next(self._ids)
-        self.rules.append(rule)
-        return rule
-
-    def take(self, realm: str | None, route: str) -> FaultRule | None:
-        """The first rule that fits this call, counted down; None where the call is to go well."""
-        for rule in self.rules:
-            if not self._fits(rule, realm, route):
-                continue
-            if rule.count is not None:
-                rule.count -= 1
-                if rule.count <= 0:
-                    self.rules.remove(rule)
-            return rule
-        return None
-
-    def _fits(self, rule: FaultRule, realm: str | None, route: str) -> bool:
-        if rule.realm is not None and rule.realm != realm:
-            return False
-        pattern = rule.route if " " in rule.route or rule.route == "*" else f"* {rule.route}"
-        return fnmatch(route.lower(), pattern.lower()) and self._random.random() < rule.rate
-
-    def report(self) -> list[dict[str, Any]]:
-        """The rules as the control API shows them."""
-        return [asdict(rule) for rule in self.rules]
+def token_answer_for(status: int, body: str, retry_after: str, time: str, now: datetime) -> FaultAnswer:
+    """The answer of the token endpoint that belongs to a status and the shape asked for."""
+    if status in (400, 401) and body in ("json", "described"):
+        error = {"error": "invalid_grant" if status == 400 else "invalid_client"}
+        described = {"error_description": "Token invalid"} if body == "described" else {}
+        return FaultAnswer(status, encode(error | described))
+    return answer_for(status, body, retry_after, time, now)

@@ -9,24 +9,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from connectors.simulator.books.book import Book
-from connectors.simulator.books.records import Kind, Record, Refused, money, number
+from connectors.simulator.books.records import HIDDEN, Kind, Record, Refused, money, number
 
 PAGE_DEFAULT = 100
 PAGE_MAX = 1000
+_CHANGED = "metadata.lastupdatedtime"
+_TICK = timedelta(microseconds=1)  # times are whole seconds: one tick later is after all of that second's changes
 
 # Entities that exist in QuickBooks but hold nothing here: a query on them is answered with no rows.
+# (api/lists.py knows those that are lists.)
 EMPTY_ENTITIES = frozenset(
-    {"Account", "Attachable", "Bill", "BillPayment", "Budget", "Class", "CompanyCurrency", "CreditCardPayment"}
-    | {"Department", "Employee", "Estimate", "Item", "JournalCode", "PaymentMethod", "PurchaseOrder", "TaxAgency"}
-    | {"TaxCode", "TaxRate", "Term", "TimeActivity", "Transfer", "Vendor", "VendorCredit"}
+    {"Attachable", "Bill", "BillPayment", "Budget", "Class", "CompanyCurrency", "CreditCardPayment", "Department"}
+    | {"Employee", "JournalCode", "PurchaseOrder", "TaxAgency", "Transfer", "Vendor", "VendorCredit"}
 )
+_WORDS = frozenset({"and", "or", "order", "orderby", "startposition", "maxresults", "where", "from", "select"})
 _TOKEN = re.compile(r"\s*(?:('(?:[^'\\]|\\.)*')|(<=|>=|!=|[=<>(),*])|([^\s=<>(),'!*]+))")
 
 
@@ -116,6 +119,8 @@ def parse(text: str) -> Statement:
 
 def _projection(reader: _Reader) -> bool:
     if reader.accept("*"):
+        while reader.accept(","):  # `select *, Sku from Item`, as clients write it
+            reader.take()
         return False
     if reader.peek() == "count":
         for word in ("count", "(", "*", ")"):
@@ -144,6 +149,8 @@ def _condition(reader: _Reader) -> Condition:
 def _literal(token: str) -> str:
     if token.startswith("'"):
         return re.sub(r"\\(.)", r"\1", token[1:-1])
+    if token[0] in '"=<>!(),*' or token.lower() in _WORDS:
+        raise unreadable(f'Encountered " {token} ". Was expecting one of: <STRING> <NUMBER> <BOOLEAN>')
     return token
 
 
@@ -178,7 +185,7 @@ def _page(statement: Statement, word: str, token: str) -> None:
 class Property:
     """A property that may be asked for: how to read it, how to read a literal, whether it sorts."""
 
-    read: Callable[[Book, Record], Any]
+    read: Callable[[Book, Any], Any]
     literal: str  # text, date, moment, number, bool
     sortable: bool = True
 
@@ -202,7 +209,7 @@ _CUSTOMER = _EVERYWHERE | {
     "active": Property(_field("Active"), "bool", sortable=False),
     "displayname": Property(lambda book, record: book.customers.shown_name(record), "text"),
     "fullyqualifiedname": Property(lambda book, record: _full_name(book, record), "text"),
-    "balance": Property(lambda book, record: book.balance(record.id), "number"),
+    "balance": Property(lambda book, record: book.balance_shown(record.id), "number"),
     "balancewithjobs": Property(lambda book, record: book.balance_with_jobs(record.id), "number"),
     "job": Property(_field("Job"), "bool", sortable=False),
     **{
@@ -224,8 +231,10 @@ PROPERTIES: dict[Kind, dict[str, Property]] = {
     Kind.PAYMENT: _DOCUMENT,  # no DocNumber, no UnappliedAmt
     Kind.INVOICE: _NUMBERED | _OPEN,
     Kind.CREDIT_MEMO: _NUMBERED | _OPEN,
-    **{kind: _NUMBERED for kind in Kind if kind not in (Kind.CUSTOMER, Kind.PAYMENT, Kind.INVOICE, Kind.CREDIT_MEMO)},
+    Kind.TIME_ACTIVITY: _DOCUMENT,
 }
+for _kind in set(Kind) - HIDDEN - set(PROPERTIES):
+    PROPERTIES[_kind] = _NUMBERED
 
 
 def _full_name(book: Book, record: Record) -> str:
@@ -233,12 +242,15 @@ def _full_name(book: Book, record: Record) -> str:
     return ":".join([*reversed(names), book.customers.shown_name(record)])
 
 
+_EMPTY = {name.lower() for name in EMPTY_ENTITIES} | {"account", "item", "taxcode", "taxrate", "term", "paymentmethod"}
+
+
 def kind_of(entity: str) -> Kind | None:
     """The kind an entity name means, whatever its case; None for entities that are always empty here."""
     for kind in Kind:
-        if kind.value.lower() == entity.lower():
+        if kind.value.lower() == entity.lower() and kind not in HIDDEN:
             return kind
-    if entity.lower() in {name.lower() for name in EMPTY_ENTITIES}:
+    if entity.lower() in _EMPTY:
         return None
     raise invalid(f"Invalid context declaration: {entity}")
 
@@ -248,16 +260,45 @@ def rows(statement: Statement, book: Book, zone: ZoneInfo, today: str) -> list[R
     kind = kind_of(statement.entity)
     if kind is None:
         return []
-    known = PROPERTIES[kind]
+    if kind is Kind.CUSTOMER and not asks_for_inactive(statement):
+        statement = replace(statement, conditions=[*statement.conditions, Condition("Active", "=", ["true"])])
+    in_window = _in_window(statement, book, kind, zone, today)
+    if in_window is not None:
+        statement, found = in_window
+        return chosen(statement, found, PROPERTIES[kind], book, zone, today)
+    found = chosen(statement, _candidates(statement, book, kind), PROPERTIES[kind], book, zone, today)
+    return found if statement.order else _in_unasked_order(found, kind, book)
+
+
+def _in_unasked_order(found: list[Record], kind: Kind, book: Book) -> list[Record]:
+    """Names come by their full name (recorded); of documents sources disagree, so a switch decides."""
+    if kind is Kind.CUSTOMER:
+        return sorted(found, key=lambda one: _full_name(book, one).lower())
+    if book.switches.unordered_newest_first:
+        return sorted(found, key=lambda one: one.updated_at, reverse=True)
+    return found
+
+
+def asks_for_inactive(statement: Statement) -> bool:
+    """Whether the statement says itself which of the active and inactive names it wants."""
+    return any(condition.property.lower() == "active" for condition in statement.conditions)
+
+
+def chosen(
+    statement: Statement, candidates: Iterable[Any], known: dict[str, Property], book: Book, zone: ZoneInfo, today: str
+) -> list[Any]:
+    """Those of the candidates for which every condition holds, in the statement's order. Raises Refused(4001)."""
+    kind = statement.entity
     tests = [_test(condition, known, kind, zone, today) for condition in statement.conditions]
-    if kind is Kind.CUSTOMER and not any(condition.property.lower() == "active" for condition in statement.conditions):
-        tests.append(lambda book, record: bool(record.fields["Active"]))
-    found = [one for one in _candidates(statement, book, kind) if all(test(book, one) for test in tests)]
-    for name, descending in reversed(statement.order):
-        asked = _known(known, name, kind)
-        if not asked.sortable:
+    for name, _ in statement.order:
+        if not _known(known, name, kind).sortable:
             raise invalid(f"Property {name} is not sortable for Entity {kind}")
-        found.sort(key=lambda one: _sort_key(asked.read(book, one)), reverse=descending)
+    found = list(candidates)
+    for test in tests:
+        found = [one for one in found if test(book, one)]
+    for name, descending in reversed(statement.order):
+        read = _known(known, name, kind).read
+        found.sort(key=lambda one: _sort_key(read(book, one)), reverse=descending)
     return found
 
 
@@ -279,7 +320,38 @@ def _candidates(statement: Statement, book: Book, kind: Kind) -> Iterable[Record
     return list(stored.values())
 
 
-def _known(known: dict[str, Property], name: str, kind: Kind) -> Property:
+def _in_window(
+    statement: Statement, book: Book, kind: Kind, zone: ZoneInfo, today: str
+) -> tuple[Statement, list[Record]] | None:
+    """What was changed in a window of time, found by bisection, and the statement without the conditions that meant it.
+
+    None where the statement names no window, or something that is narrower still.
+    """
+    names = [condition.property.lower() for condition in statement.conditions]
+    by_time = [one for one in statement.conditions if one.property.lower() == _CHANGED and one.operator in _COMPARE]
+    is_sorted = [name.lower() for name, _ in statement.order] == [_CHANGED]
+    if "id" in names or "customerref" in names or not (by_time or is_sorted):
+        return None
+    low, high = None, None
+    for condition in by_time:
+        moment = _read_literal(condition.values[0], "moment", zone, today)
+        if condition.operator in (">", ">="):
+            start = moment if condition.operator == ">=" else moment + _TICK
+            low = start if low is None else max(low, start)
+        else:
+            end = moment if condition.operator == "<" else moment + _TICK
+            high = end if high is None else min(high, end)
+    found = [record for record in book.timelines[kind].between(low, high) if not record.deleted]
+    rest = [one for one in statement.conditions if one not in by_time]
+    order = statement.order
+    if is_sorted:
+        found, order = found[::-1] if order[0][1] else found, []
+    elif not order:
+        found.sort(key=lambda one: int(one.id))
+    return replace(statement, conditions=rest, order=order), found
+
+
+def _known(known: dict[str, Property], name: str, kind: str) -> Property:
     asked = known.get(name.lower())
     if asked is None:
         raise invalid(f"Property {name} not found for Entity {kind}")
@@ -287,7 +359,7 @@ def _known(known: dict[str, Property], name: str, kind: Kind) -> Property:
 
 
 def _test(
-    condition: Condition, known: dict[str, Property], kind: Kind, zone: ZoneInfo, today: str
+    condition: Condition, known: dict[str, Property], kind: str, zone: ZoneInfo, today: str
 ) -> Callable[[Book, Record], bool]:
     asked = _known(known, condition.property, kind)
     operator = condition.operator

@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from connectors.simulator.books.book import Book
+from connectors.simulator.books.catalogue import CHART, UNDEPOSITED
 from connectors.simulator.books.records import SALES_FORMS, ZERO, Application, Kind, Record, money, plain
 from connectors.simulator.wire import encode
 
@@ -23,6 +24,11 @@ _NAME_VALUE = {
 }
 
 
+ENHANCED = "enhancedallcustomfields"
+NOTHING: frozenset[str] = frozenset()
+_PRIVATE = frozenset({"CurrencyRef", "ExchangeRate", "Line", "InvoiceId", "SourceTxn", "Charged"})
+
+
 class Renderer:
     """Writes the records of one company."""
 
@@ -30,11 +36,21 @@ class Renderer:
         self.book = book
         self.zone = zone
 
-    def text(self, record: Record) -> str:
-        """The record's JSON as of now; worked out once per revision."""
+    def text(self, record: Record, include: frozenset[str] = NOTHING) -> str:
+        """The record's JSON as of now; worked out once per revision, and each time where more is to be included."""
         if record.rendered is None:
             record.rendered = encode(self.fields(record))
-        return record.rendered
+        more = self._included(record, include) if include else {}
+        return encode(self.fields(record) | more) if more else record.rendered
+
+    def _included(self, record: Record, include: frozenset[str]) -> dict[str, Any]:
+        """What `include=` adds to a record: enhanced custom fields, or an invoice's link for its customer."""
+        more: dict[str, Any] = {}
+        if ENHANCED in include and (found := self.book.fields.shown_enhanced(record.kind, record.custom)):
+            more["CustomField"] = self.book.fields.shown_classic(record.kind, record.custom) + found
+        if "invoicelink" in include and record.kind is Kind.INVOICE:
+            more["InvoiceLink"] = f"https://connect.intuit.example/t/scs-v1-{record.id}"
+        return more
 
     def moment(self, moment: datetime) -> str:
         """A time in the company's zone, whole seconds, as MetaData has it."""
@@ -72,15 +88,6 @@ class Renderer:
         name = self.book.customers.shown_name(self.book.customer(record.customer_id))
         return {"CustomerRef": {"value": record.customer_id, "name": name}}
 
-    def _custom_fields(self, record: Record) -> list[dict[str, str]]:
-        written = []
-        for definition, name in self.book.field_names.items():
-            entry = {"DefinitionId": definition, "Name": name, "Type": "StringType"}
-            if value := record.custom.get(definition):
-                entry["StringValue"] = value
-            written.append(entry)
-        return written
-
     def _currency(self, record: Record) -> dict[str, Any]:
         written: dict[str, Any] = {"CurrencyRef": record.fields["CurrencyRef"]}
         if self.book.multicurrency:
@@ -95,14 +102,25 @@ class Renderer:
         if kind is Kind.CREDIT_MEMO:
             written["RemainingCredit"] = self.book.open_amount(record)
         written |= self._identity(record)
-        written["CustomField"] = self._custom_fields(record)
+        written["CustomField"] = self.book.fields.shown_classic(kind, record.custom)
         written |= {key: fields[key] for key in ("DocNumber", "TxnDate") if key in fields} | self._currency(record)
         written |= _given(fields, ("PrivateNote", "ClassRef", "DepartmentRef", "ProjectRef"))
         if kind is Kind.INVOICE:
             written["LinkedTxn"] = [{"TxnId": payment, "TxnType": "Payment"} for payment in self.book.links_of(record)]
+            written["LinkedTxn"] += fields.get("SourceTxn", [])
+        if kind is Kind.ESTIMATE:
+            written |= self._estimate_status(record)
         written |= {"Line": fields["Line"], "TxnTaxDetail": fields["TxnTaxDetail"]} | self._customer_ref(record)
         written |= _given(fields, _PASSED_ON)
+        if kind is Kind.SALES_RECEIPT:
+            written.setdefault("DepositToAccountRef", {"value": UNDEPOSITED, "name": CHART[UNDEPOSITED].name})
         return written | self._sales_totals(record)
+
+    def _estimate_status(self, record: Record) -> dict[str, Any]:
+        invoice_id = record.fields.get("InvoiceId")
+        if invoice_id is None:
+            return {"TxnStatus": record.fields.get("TxnStatus", "Pending")}
+        return {"TxnStatus": "Closed", "LinkedTxn": [{"TxnId": invoice_id, "TxnType": "Invoice"}]}
 
     def _sales_totals(self, record: Record) -> dict[str, Any]:
         fields = record.fields
@@ -112,8 +130,10 @@ class Renderer:
             written["HomeTotalAmt"] = money(record.total * record.rate)
         written["ApplyTaxAfterDiscount"] = bool(fields.get("ApplyTaxAfterDiscount", False))
         written["PrintStatus"] = fields.get("PrintStatus", "NeedToPrint")
-        written["EmailStatus"] = fields.get("EmailStatus", "NotSet")
-        written["Balance"] = open_now
+        if record.kind is not Kind.REFUND_RECEIPT:
+            written["EmailStatus"] = fields.get("EmailStatus", "NotSet")
+        if record.kind is not Kind.ESTIMATE:
+            written["Balance"] = open_now
         if "Deposit" in fields:
             written["Deposit"] = fields["Deposit"]
         if self.book.multicurrency and record.kind in (Kind.INVOICE, Kind.CREDIT_MEMO):
@@ -161,7 +181,7 @@ class Renderer:
         written |= {"Job": fields["Job"], "BillWithParent": bool(fields["BillWithParent"])}
         if parents:
             written |= {"ParentRef": fields["ParentRef"], "Level": len(parents)}
-        written |= {"Balance": book.balance(record.id), "BalanceWithJobs": book.balance_with_jobs(record.id)}
+        written |= {"Balance": book.balance_shown(record.id), "BalanceWithJobs": book.balance_with_jobs(record.id)}
         written |= {"CurrencyRef": fields["CurrencyRef"], "PreferredDeliveryMethod": fields["PreferredDeliveryMethod"]}
         written |= {"IsProject": bool(fields.get("IsProject", False)), "ClientEntityId": "0"} | self._identity(record)
         written |= _given(fields, ("Title", "GivenName", "MiddleName", "FamilyName", "Suffix"))
@@ -173,11 +193,14 @@ class Renderer:
         return written | _given(fields, _CONTACT)
 
     def _other(self, record: Record) -> dict[str, Any]:
-        """Journals, deposits and purchases: what was written, and the total."""
-        kept = {
-            key: value for key, value in record.fields.items() if key not in ("CurrencyRef", "ExchangeRate", "Line")
-        }
-        written = self._identity(record) | kept | self._currency(record) | {"Line": record.fields["Line"]}
+        """Journals, deposits, purchases and hours: what was written, and the total."""
+        kept = {key: value for key, value in record.fields.items() if key not in _PRIVATE}
+        written = self._identity(record) | kept | self._currency(record)
+        if record.kind is Kind.TIME_ACTIVITY:
+            billed = "HasBeenBilled" if "InvoiceId" in record.fields else kept.get("BillableStatus", "NotBillable")
+            return written | {"BillableStatus": billed}
+        if "Line" in record.fields:
+            written["Line"] = record.fields["Line"]
         if record.kind is not Kind.JOURNAL_ENTRY:
             written["TotalAmt"] = record.total
         return written
@@ -189,11 +212,13 @@ def _given(fields: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
 
 _PASSED_ON = (
     *("CustomerMemo", "BillAddr", "ShipAddr", "FreeFormAddress", "SalesTermRef", "DueDate", "ShipDate", "BillEmail"),
-    *("PaymentMethodRef", "PaymentRefNum", "DepositToAccountRef", "InvoiceRef"),
+    *("PaymentMethodRef", "PaymentRefNum", "DepositToAccountRef", "InvoiceRef", "DeliveryInfo", "ShipMethodRef"),
+    *("TrackingNum", "BillEmailCc", "BillEmailBcc", "ShipFromAddr", "PaymentType", "CheckPayment", "TxnSource"),
+    *("CreditCardPayment", "GlobalTaxCalculation", "TaxExemptionRef"),
 )
 _CONTACT = (
     *("PrimaryPhone", "AlternatePhone", "Mobile", "Fax", "PrimaryEmailAddr", "WebAddr"),
-    *("SalesTermRef", "PaymentMethodRef", "CustomerTypeRef", "ResaleNum"),
+    *("SalesTermRef", "PaymentMethodRef", "CustomerTypeRef", "ResaleNum", "DefaultTaxCodeRef", "ARAccountRef"),
 )
 _WRITERS: dict[Kind, Callable[[Renderer, Record], dict[str, Any]]] = {
     Kind.CUSTOMER: Renderer._customer,

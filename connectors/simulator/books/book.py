@@ -10,37 +10,45 @@ Source: intuit.md 3.9, 4, 9; measured balances of section 9.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime
+from contextlib import suppress
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from connectors.simulator.books import forms
+from connectors.simulator.books.catalogue import OPENING_EQUITY, OPENING_ITEM, RECEIVABLE
+from connectors.simulator.books.custom_fields import CustomFields
 from connectors.simulator.books.customers import Customers
+from connectors.simulator.books.drafts import DOC_NUMBERED, Drafts, deposited
 from connectors.simulator.books.effects import Change, Effects, Mark, Switches
 from connectors.simulator.books.ledger import Ledger
+from connectors.simulator.books.notes import Note
 from connectors.simulator.books.records import (
     SALES_FORMS,
     ZERO,
+    Application,
     ItemKey,
     Kind,
     Record,
     Refused,
     against_rules,
-    bad_reference,
     copy_tree,
     missing,
     money,
     not_found,
-    plain,
+    number,
 )
 from connectors.simulator.books.settlement import Settlement
+from connectors.simulator.books.sources import Sources
+from connectors.simulator.books.timeline import Timeline
 
 READ_ONLY = frozenset(
     {"Id", "SyncToken", "MetaData", "domain", "sparse", "status", "TotalAmt", "Balance", "HomeBalance", "HomeTotalAmt"}
     | {"UnappliedAmt", "RemainingCredit", "LinkedTxn", "CustomField", "BalanceWithJobs", "FullyQualifiedName", "Level"}
     | {"IsProject", "V4IDPseudonym", "ClientEntityId", "time"}
+    | {"ProjectId", "SourceTxn", "Charged", "InvoiceId", "OpenBalanceDate"}  # the simulator's own, and orders to it
 )
-DOC_NUMBERED = SALES_FORMS | {Kind.JOURNAL_ENTRY}
+VOIDABLE = (SALES_FORMS - {Kind.ESTIMATE}) | {Kind.PAYMENT, Kind.PURCHASE}
 
 
 class Book:
@@ -49,7 +57,7 @@ class Book:
     def __init__(self, home_currency: str = "USD", switches: Switches | None = None) -> None:
         self.home_currency = home_currency
         self.switches = switches or Switches()
-        self.field_names: dict[str, str] = {"1": "Reference Number"}  # DefinitionId -> name, at most three
+        self.fields = CustomFields()
         self.multicurrency = False
         self.closed_until: str | None = None  # Preferences.AccountingInfoPrefs.BookCloseDate
         self.records: dict[Kind, dict[str, Record]] = {kind: {} for kind in Kind}
@@ -57,12 +65,24 @@ class Book:
         self.ledger = Ledger()
         self.customers = Customers(self.records[Kind.CUSTOMER])
         self.settlement = Settlement(self.ledger, self.records, self.customers, self.switches)
+        self.sources = Sources(self.records, self.settlement)
+        self.drafts = Drafts(self)
+        self.timelines = {kind: Timeline() for kind in Kind}
         self.items = self.ledger.items
         self.open_items = self.ledger.open_items
         self.documents_of: dict[str, dict[Record, None]] = {}
         self._in_deposit: dict[str, list[str]] = {}
         self._doc_numbers: dict[tuple[Kind, str], int] = {}
-        self.next_ids = {"customer": 1, "transaction": 1001, "document": 1001}
+        self.next_ids = {"customer": 1, "transaction": 1001, "document": 1001, "project": 39298034}
+
+    @property
+    def field_names(self) -> dict[str, str]:
+        """Names of the classic custom fields by DefinitionId."""
+        return self.fields.classic
+
+    @field_names.setter
+    def field_names(self, names: dict[str, str]) -> None:
+        self.fields.classic = names
 
     # ---- reading -------------------------------------------------------------------------------------------------
 
@@ -96,15 +116,47 @@ class Book:
         below = (self.balance_with_jobs(child) for child in self.customers.children.get(customer_id, ()))
         return self.balance(customer_id) + sum(below, ZERO)
 
+    def balance_shown(self, customer_id: str) -> Decimal:
+        """`Customer.Balance`: the own balance, and by switch that of the jobs whose bills the parent gets."""
+        found = self.balance(customer_id)
+        if self.switches.parent_shows_jobs_billed:
+            for child in self.customers.children.get(customer_id, ()):
+                if self.customer(child).fields.get("BillWithParent"):
+                    found += self.balance_shown(child)
+        return found
+
+    def is_number_taken(self, kind: Kind, number: str) -> bool:
+        """Whether a document of the kind has this number already."""
+        return self._doc_numbers.get((kind, number), 0) > 0
+
     # ---- writing -------------------------------------------------------------------------------------------------
 
-    def create(self, kind: Kind, body: dict[str, Any], at: datetime, intended: str | None = None) -> list[Change]:
-        """Make a record from a body as a client sends it; `intended` is the project it is meant for. Raises Refused."""
+    def create(self, kind: Kind, body: dict[str, Any], at: datetime, note: Note | None = None) -> list[Change]:
+        """Make a record from a body as a client sends it; `note` is what its writer knows of it. Raises Refused."""
+        if kind is Kind.CUSTOMER and body.get("Balance"):
+            money(body["Balance"])
+            self._check_open_period({"TxnDate": body.get("OpenBalanceDate") or at.date().isoformat()})
         effects = Effects()
         record = self._add(kind, body, at, effects)
-        record.intended_project = intended
-        if kind is Kind.INVOICE and self.switches.auto_apply_credits:
+        record.note = note
+        if kind in (Kind.INVOICE, Kind.CREDIT_MEMO) and self.switches.auto_apply_credits:
             self._apply_credits(record, at, effects)
+        if kind is Kind.CUSTOMER and body.get("Balance"):
+            self._open_balance(record, body, at, effects)
+        return self._commit(effects, at)
+
+    def create_project(self, name: str, customer_id: str, at: datetime, note: Note | None = None) -> list[Change]:
+        """Make a QuickBooks project of a customer, as its own page does: a project-customer, and an id for ProjectRef.
+
+        Raises Refused.
+        """
+        effects = Effects()
+        body = {"DisplayName": name, "Job": True, "ParentRef": {"value": customer_id}}
+        body["CurrencyRef"] = self.customer(customer_id).fields["CurrencyRef"]
+        record = self._add(Kind.CUSTOMER, body, at, effects)
+        record.note = note
+        record.fields |= {"IsProject": True, "ProjectId": self._take_id("project")}
+        self.customers.remember(record)
         return self._commit(effects, at)
 
     def update(self, kind: Kind, body: dict[str, Any], at: datetime) -> list[Change]:
@@ -114,10 +166,12 @@ class Book:
             return self._update_customer(record, body, at)
         fields = _merged(record.fields, body, sparse=bool(body.get("sparse")))
         if kind is Kind.PAYMENT and body.get("sparse") and "Line" not in body:
-            fields["Line"] = record.applications
+            fields["Line"] = self._kept_lines(record, fields)
         self._check_open_period(record.fields, fields)
+        self._check_not_billed(record)
         effects = Effects()
-        draft = self._draft(record, fields, body)
+        draft = self.drafts.draft(record, fields, body)
+        self._check_new_customer(record, draft)
         effects.direct(record, "Update")
         self._replace(record, draft, effects)
         return self._commit(effects, at)
@@ -125,15 +179,15 @@ class Book:
     def void(self, kind: Kind, body: dict[str, Any], at: datetime) -> list[Change]:
         """Zero a document's amounts and take its links away; it stays readable. Raises Refused."""
         record = self._current(kind, body)
-        if kind is Kind.CUSTOMER or kind not in (SALES_FORMS | {Kind.PAYMENT}):
+        if kind not in VOIDABLE:
             raise against_rules(f"Business Validation Error: a {kind} cannot be voided.")
-        self._check_open_period(record.fields)
+        self._check_open_period(record.fields, *self._deposit_of(record))
         effects = Effects()
         effects.direct(record, "Void")
         if not record.voided:
             note = record.fields.get("PrivateNote")
             record.fields["PrivateNote"] = f"Voided - {note}" if note else "Voided"
-        self.settlement.unlink(record, effects)
+        self._let_go(record, effects)
         _zero(record)
         self.settlement.post(record, effects)
         return self._commit(effects, at)
@@ -143,10 +197,12 @@ class Book:
         record = self._current(kind, body)
         if kind is Kind.CUSTOMER:
             raise Refused("500", "Unsupported Operation", "Operation delete is not supported.")
-        self._check_open_period(record.fields)
+        self._check_open_period(record.fields, *self._deposit_of(record))
+        if record.fields.get("InvoiceId"):
+            raise against_rules(f"Business Validation Error: {kind} {record.id} is billed by an invoice.")
         effects = Effects()
         effects.direct(record, "Delete")
-        self.settlement.unlink(record, effects)
+        self._let_go(record, effects)
         if kind is Kind.DEPOSIT:
             self._mark_deposited(record, [], effects)
         _zero(record)
@@ -181,6 +237,8 @@ class Book:
         ordered = sorted(records, key=lambda record: (record.kind is Kind.PAYMENT, int(record.id)))
         for record in ordered:
             self._remember(record)
+        for record in sorted(ordered, key=lambda one: one.updated_at):
+            self.timelines[record.kind].note(record)
         effects = Effects()
         for record in ordered:
             if not record.deleted and record.kind is not Kind.CUSTOMER:
@@ -194,9 +252,12 @@ class Book:
         fields = _merged(record.fields, body, sparse=bool(body.get("sparse")))
         fields = self.customers.checked(fields, record.id) | {"CurrencyRef": record.fields["CurrencyRef"]}
         was_active = record.fields["Active"]
+        if was_active and not fields["Active"] and self._is_written_off(record):
+            self._check_open_period({"TxnDate": at.date().isoformat()})
+        custom = self.drafts.custom_fields(record, body)
         effects = Effects()
         self.customers.rename(record, fields)
-        record.fields = fields
+        record.fields, record.custom = fields, custom
         operation = "Update"
         if was_active and not fields["Active"]:
             operation = self.switches.inactive_announced_as
@@ -204,14 +265,6 @@ class Book:
         effects.direct(record, operation)
         self._show_again(record.id, effects)
         return self._commit(effects, at)
-
-    def _checked_currency(self, given: dict[str, Any] | None) -> dict[str, Any]:
-        code = str((given or {}).get("value", self.home_currency))
-        if code != self.home_currency and not self.multicurrency:
-            raise against_rules(
-                "Business Validation Error: Multi currency should be enabled to perform this operation."
-            )
-        return {"value": code, "name": CURRENCIES.get(code, code)}
 
     def _show_again(self, customer_id: str, effects: Effects) -> None:
         """Names are shown inside documents and below jobs: what is shown changes, the revisions do not."""
@@ -223,10 +276,14 @@ class Book:
             for record in self.documents_of.get(one, ()):
                 effects.mark(record, Mark.SEEN)
 
+    def _is_written_off(self, customer: Record) -> bool:
+        """Whether making a customer inactive needs a memo for what it owes."""
+        return self.switches.inactive_writes_off and self.balance(customer.id) > 0
+
     def _write_off(self, customer: Record, at: datetime, effects: Effects) -> None:
-        balance = self.balance(customer.id)
-        if balance <= 0 or not self.switches.inactive_writes_off:
+        if not self._is_written_off(customer):
             return
+        balance = self.balance(customer.id)
         line = {
             "Amount": balance,
             "DetailType": "SalesItemLineDetail",
@@ -235,12 +292,8 @@ class Book:
         body = {"CustomerRef": {"value": customer.id}, "Line": [line], "TxnDate": at.date().isoformat()}
         customer.fields["Active"] = True  # a document needs an active customer; this one is the last
         try:
-            self._add(
-                Kind.CREDIT_MEMO,
-                body | {"PrivateNote": "Created by QB Online to adjust balance for deletion"},
-                at,
-                effects,
-            )
+            note = {"PrivateNote": "Created by QB Online to adjust balance for deletion"}
+            self._add(Kind.CREDIT_MEMO, body | note, at, effects, for_project=False)
         finally:
             customer.fields["Active"] = False
 
@@ -263,18 +316,22 @@ class Book:
 
     # ---- documents and payments ----------------------------------------------------------------------------------
 
-    def _add(self, kind: Kind, body: dict[str, Any], at: datetime, effects: Effects) -> Record:
-        fields = {key: value for key, value in copy_tree(body).items() if key not in READ_ONLY}
+    def _add(
+        self, kind: Kind, body: dict[str, Any], at: datetime, effects: Effects, *, for_project: bool = True
+    ) -> Record:
+        fields = {key: value for key, value in _written(body).items() if value != ""}
         if kind is Kind.PAYMENT and body.get("TotalAmt") is not None:
-            fields["TotalAmt"] = money(body["TotalAmt"])
+            fields["TotalAmt"] = number(body["TotalAmt"])
         if kind is not Kind.CUSTOMER:
             fields.setdefault("TxnDate", at.date().isoformat())
             self._check_open_period(fields)
+        if kind is Kind.INVOICE:
+            self._fill_from_customer(fields)
         blank = Record(kind, "", {}, created_at=at, updated_at=at)
         if kind is Kind.CUSTOMER:
-            currency = self._checked_currency(fields.get("CurrencyRef"))
+            currency = self.drafts.currency(fields.get("CurrencyRef"))
             fields = self.customers.checked(fields, None) | {"CurrencyRef": currency}
-        draft = self._draft(blank, fields, body)
+        draft = self.drafts.draft(blank, fields, body, for_project=for_project)
         record = blank
         record.id = self._take_id("customer" if kind is Kind.CUSTOMER else "transaction")
         if kind in DOC_NUMBERED:
@@ -285,114 +342,20 @@ class Book:
         if kind is Kind.CUSTOMER:
             self._show_again(record.id, effects)
             return record
+        self.sources.bind(record, effects)
         self.settlement.relink(record, draft.applications, effects)
         self._after_change(record, effects)
         return record
 
-    def _draft(self, record: Record, fields: dict[str, Any], body: dict[str, Any]) -> Record:
-        """What the record would become, fully checked, before anything is changed."""
-        draft = Record(record.kind, record.id, fields, record.created_at, record.updated_at)
-        draft.custom = self._custom_fields(record, body)
-        draft.intended_project = record.intended_project
-        if record.kind is Kind.CUSTOMER:
-            return draft
-        self._check_customer(fields, record)
-        _check_date(fields)
-        self._check_doc_number(draft, record)
-        fields["CurrencyRef"] = self._document_currency(draft)
-        if self.multicurrency and fields["CurrencyRef"]["value"] != self.home_currency:
-            fields["ExchangeRate"] = plain(fields.get("ExchangeRate", 1))
-        else:
-            fields.pop("ExchangeRate", None)
-        self._figure(draft, record)
-        draft.voided = record.voided and not draft.total
-        return draft
-
-    def _figure(self, draft: Record, record: Record) -> None:
-        fields = draft.fields
-        if draft.kind in SALES_FORMS:
-            figures = forms.sales_figures(fields)
-            fields["Line"], fields["TxnTaxDetail"], draft.total = figures.lines, figures.tax_detail, figures.total
-            if "Deposit" in fields:
-                fields["Deposit"] = self._checked_deposit(fields["Deposit"], draft.total)
-        elif draft.kind is Kind.PAYMENT:
-            draft.total = money(fields.get("TotalAmt", 0))
-            draft.applications = self.settlement.read_lines(record, fields)
-            draft.unapplied = self.ledger.unapplied(draft.total, draft.applications)
-            self.settlement.check_equation(draft)
-        elif draft.kind is Kind.JOURNAL_ENTRY:
-            draft.total = forms.journal_total(fields)
-        else:
-            draft.total = forms.cash_total(fields)
-            for payment_id in _deposited(draft):
-                self.get(Kind.PAYMENT, payment_id)
-        if draft.kind is not Kind.PAYMENT:
-            forms.postings(draft)  # refuses what cannot be posted, before anything is changed
-
-    def _checked_deposit(self, value: Any, total: Decimal) -> Decimal:
-        deposit = money(value)
-        if deposit < 0 or deposit > total:
-            raise against_rules("Business Validation Error: the deposit cannot be more than the total.")
-        return deposit
-
-    def _custom_fields(self, record: Record, body: dict[str, Any]) -> dict[str, str]:
-        """Values by definition; what no definition knows is dropped without a word (intuit.md 5)."""
-        if record.kind not in SALES_FORMS:
-            return {}
-        if "CustomField" not in body:
-            return dict(record.custom) if body.get("sparse") else {}
-        found = dict(record.custom) if body.get("sparse") else {}
-        for entry in body["CustomField"]:
-            definition = str(entry.get("DefinitionId", ""))
-            if definition not in self.field_names:
-                continue
-            value = str(entry.get("StringValue") or "")
-            if len(value) > 31:
-                raise Refused(
-                    "2050",
-                    "String length is either shorter or longer than supported by specification",
-                    f"Max allowed length is 31. Supplied value:{value}",
-                    "CustomField",
-                )
-            found[definition] = value
-        return {key: value for key, value in found.items() if value}
-
-    def _check_customer(self, fields: dict[str, Any], record: Record) -> None:
-        reference = fields.get("CustomerRef")
-        if not reference:
-            if record.kind in (Kind.INVOICE, Kind.CREDIT_MEMO, Kind.PAYMENT):
-                raise missing("CustomerRef")
-            return
-        found = self.records[Kind.CUSTOMER].get(str(reference.get("value")))
-        if found is None:
-            raise bad_reference(f"Names element id {reference.get('value')} not found", "CustomerRef")
-        if not found.fields["Active"] and record.customer_id != found.id:
-            raise not_found(found.fields["DisplayName"])
-        fields["CustomerRef"] = {"value": found.id}
-
-    def _document_currency(self, draft: Record) -> dict[str, Any]:
-        if draft.customer_id:
-            return dict(self.customer(draft.customer_id).fields["CurrencyRef"])
-        return self._checked_currency(draft.fields.get("CurrencyRef"))
-
-    def _check_doc_number(self, draft: Record, record: Record) -> None:
-        number = draft.fields.get("DocNumber")
-        if not number or number == record.fields.get("DocNumber") or draft.kind not in DOC_NUMBERED:
-            return
-        if len(str(number)) > 21:
-            raise Refused(
-                "2050",
-                "String length is either shorter or longer than supported by specification",
-                "Max allowed length is 21.",
-                "DocNumber",
-            )
-        if self._doc_numbers.get((draft.kind, str(number))):
-            raise Refused(
-                "6140",
-                "Duplicate Document Number Error",
-                "Duplicate Document Number Error : You must specify a different number. "
-                f"This number has already been used. DocNumber={number}",
-            )
+    def _fill_from_customer(self, fields: dict[str, Any]) -> None:
+        """What QuickBooks writes into an invoice by itself (recorded): addresses, and thirty days to pay."""
+        customer = self.records[Kind.CUSTOMER].get(str((fields.get("CustomerRef") or {}).get("value")))
+        for key in ("BillAddr", "ShipAddr"):
+            if customer and key in customer.fields:
+                fields.setdefault(key, copy_tree(customer.fields[key]))
+        with suppress(ValueError):  # a date that is none is refused later
+            due = date.fromisoformat(str(fields["TxnDate"])) + timedelta(days=30)
+            fields.setdefault("DueDate", due.isoformat())
 
     def _check_open_period(self, *versions: dict[str, Any]) -> None:
         for fields in versions:
@@ -404,14 +367,76 @@ class Book:
                     f"API. Please use the QBO website to make these changes. Closed until {self.closed_until}",
                 )
 
+    def _kept_lines(self, payment: Record, fields: dict[str, Any]) -> list[Application]:
+        """Lines of a payment that a sparse update does not mention; a new payer leaves those of strangers behind."""
+        payer = str((fields.get("CustomerRef") or {}).get("value"))
+        if payer == payment.customer_id or self.switches.customer_change == "refused":
+            return payment.applications
+        if self.switches.customer_change == "unlink_all":
+            return []
+        lines = [(line, self.items[line.item].customer) for line in payment.applications]
+        return self.settlement.trimmed(
+            payment, [line for line, owner in lines if self.settlement.may_settle(owner, payer)]
+        )
+
+    def _check_not_billed(self, record: Record) -> None:
+        if record.kind is Kind.STATEMENT_CHARGE and record.fields.get("InvoiceId"):
+            raise against_rules("Business Validation Error: the charge is billed by an invoice.")
+
+    def _check_new_customer(self, record: Record, draft: Record) -> None:
+        """A document that payments settle goes to another customer: by switch that is refused."""
+        if record.customer_id in (None, draft.customer_id) or self.switches.customer_change != "refused":
+            return
+        if record.applications or self.ledger.payments_of(record):
+            raise against_rules(
+                "Business Validation Error: the customer of a transaction that is linked to others cannot be changed."
+            )
+
+    def _let_go(self, record: Record, effects: Effects) -> None:
+        """Undo every tie of a document that is voided or deleted."""
+        self.settlement.unlink(record, effects)
+        if record.kind is Kind.INVOICE:
+            self.sources.release(record, effects)
+        if record.kind is Kind.PAYMENT and record.deposit_id:
+            self._leave_deposit(record, effects)
+
+    def _deposit_of(self, record: Record) -> list[dict[str, Any]]:
+        """The fields of the deposit that took a payment to the bank: it changes when the payment is no more."""
+        return [self.records[Kind.DEPOSIT][record.deposit_id].fields] if record.deposit_id else []
+
+    def _leave_deposit(self, payment: Record, effects: Effects) -> None:
+        """A payment that is no more was not taken to the bank either: its deposit loses the line."""
+        deposit = self.records[Kind.DEPOSIT][str(payment.deposit_id)]
+        named = {"TxnId": payment.id, "TxnType": "Payment"}
+        lines = [line for line in deposit.fields["Line"] if not _names(line, named)]
+        deposit.fields["Line"] = lines
+        deposit.total = sum((line["Amount"] for line in lines), ZERO)
+        self._mark_deposited(deposit, deposited(deposit), effects)
+        self.settlement.post(deposit, effects)
+        effects.mark(deposit, Mark.LINKED)
+
     def _replace(self, record: Record, draft: Record, effects: Effects) -> None:
+        if self._must_unlink(record, draft):
+            self.settlement.unlink(record, effects)
         self._uncount_number(record)
         self._unindex_document(record)
         self._adopt(record, draft)
         self._count_number(record)
         self._index_document(record)
+        self.sources.bind(record, effects)
         self.settlement.relink(record, draft.applications, effects)
         self._after_change(record, effects)
+
+    def _must_unlink(self, record: Record, draft: Record) -> bool:
+        """Whether an update takes a document's payments away even where they would still fit."""
+        if record.kind is Kind.PAYMENT:
+            return False
+        if record.customer_id != draft.customer_id and self.switches.customer_change == "unlink_all":
+            return True
+        project = draft.fields.get("ProjectRef")
+        if record.kind is not Kind.INVOICE or not project or not self.switches.project_unlinks:
+            return False
+        return bool(project["value"] != (record.fields.get("ProjectRef") or {}).get("value"))
 
     def _adopt(self, record: Record, draft: Record) -> None:
         record.fields, record.custom, record.total = draft.fields, draft.custom, draft.total
@@ -424,7 +449,7 @@ class Book:
             self.settlement.post(record, effects)
             return
         if record.kind is Kind.DEPOSIT:
-            self._mark_deposited(record, _deposited(record), effects)
+            self._mark_deposited(record, deposited(record), effects)
         self.settlement.unlink_turned(record, effects)
         linked = self.ledger.payments_of(record)
         self.settlement.post(record, effects)
@@ -445,23 +470,45 @@ class Book:
                 effects.mark(payment, Mark.BALANCE)
         self._in_deposit[deposit.id] = payment_ids
 
-    def _apply_credits(self, invoice: Record, at: datetime, effects: Effects) -> None:
-        """What QuickBooks does by itself where a company asked for it: a zero payment links the oldest credits."""
-        wanted = self.open_amount(invoice)
+    def _apply_credits(self, made: Record, at: datetime, effects: Effects) -> None:
+        """What QuickBooks does by itself where a company asked for it: a zero payment links the oldest that fit."""
+        own = self.items[ItemKey(made.kind, made.id)]
+        wanted_kind = Kind.INVOICE if own.is_credit else Kind.CREDIT_MEMO
+        wanted = own.remaining
         lines: list[dict[str, Any]] = []
-        for key in list(self.open_items.get(str(invoice.customer_id), ())):
+        for key in list(self.open_items.get(str(made.customer_id), ())):
             item = self.items[key]
-            if item.is_credit and key.kind is Kind.CREDIT_MEMO and wanted > 0:
+            if key.kind is wanted_kind and item.is_credit != own.is_credit and wanted > 0:
                 used = min(wanted, item.remaining)
-                lines.append({"Amount": used, "LinkedTxn": [{"TxnId": key.id, "TxnType": "CreditMemo"}]})
+                lines.append({"Amount": used, "LinkedTxn": [{"TxnId": key.id, "TxnType": key.kind.value}]})
                 wanted -= used
         if not lines:
             return
-        paid = self.open_amount(invoice) - wanted
-        lines.insert(0, {"Amount": paid, "LinkedTxn": [{"TxnId": invoice.id, "TxnType": "Invoice"}]})
-        self._add(
-            Kind.PAYMENT, credit_link(str(invoice.customer_id), lines, str(invoice.fields["TxnDate"])), at, effects
-        )
+        linked = {"TxnId": made.id, "TxnType": made.kind.value}
+        lines.insert(0, {"Amount": own.remaining - wanted, "LinkedTxn": [linked]})
+        body = credit_link(str(made.customer_id), lines, str(made.fields["TxnDate"]))
+        if "ExchangeRate" in made.fields:
+            body["ExchangeRate"] = made.fields["ExchangeRate"]
+        self._add(Kind.PAYMENT, body, at, effects)
+
+    def _open_balance(self, customer: Record, body: dict[str, Any], at: datetime, effects: Effects) -> None:
+        """What a customer owed before the books began: an invoice, or by switch a journal entry."""
+        amount = money(body["Balance"])
+        on = str(body.get("OpenBalanceDate") or at.date().isoformat())
+        if amount <= 0:
+            return
+        if self.switches.opening_balance_as == "JournalEntry":
+            entity = {"Type": "Customer", "EntityRef": {"value": customer.id}}
+            owed = {"PostingType": "Debit", "AccountRef": {"value": RECEIVABLE}, "Entity": entity}
+            equity = {"PostingType": "Credit", "AccountRef": {"value": OPENING_EQUITY}}
+            lines = [{"Amount": amount, "JournalEntryLineDetail": detail} for detail in (owed, equity)]
+            journal = {"Line": lines, "TxnDate": on, "PrivateNote": "Opening Balance"}
+            self._add(Kind.JOURNAL_ENTRY, journal | {"CurrencyRef": customer.fields["CurrencyRef"]}, at, effects)
+            return
+        detail = {"ItemRef": {"value": OPENING_ITEM}}
+        line = {"Amount": amount, "DetailType": "SalesItemLineDetail", "SalesItemLineDetail": detail}
+        invoice = {"CustomerRef": {"value": customer.id}, "Line": [line], "TxnDate": on}
+        self._add(Kind.INVOICE, invoice | {"PrivateNote": "Opening Balance"}, at, effects)
 
     # ---- bookkeeping of the book itself --------------------------------------------------------------------------
 
@@ -497,6 +544,8 @@ class Book:
                 record.sync_token += 1
             if operation == "Create":
                 record.created_at, record.sync_token = moment, 0
+            if mark >= Mark.BALANCE:
+                self.timelines[record.kind].note(record)
             changes.append(Change(record, operation, mark, before, gone_id if operation == "Merge" else None))
         return changes
 
@@ -513,8 +562,9 @@ class Book:
         if not record.deleted:
             self._count_number(record)
             self._index_document(record)
+            self.sources.remember(record)
         if record.kind is Kind.DEPOSIT:
-            self._in_deposit[record.id] = _deposited(record)
+            self._in_deposit[record.id] = deposited(record)
 
     def _forget(self, record: Record) -> None:
         del self.records[record.kind][record.id]
@@ -564,24 +614,25 @@ def credit_link(customer_id: str, lines: list[dict[str, Any]], on: str) -> dict[
     }
 
 
+_NEVER_CLEARED = (
+    *("TxnDate", "DocNumber", "CurrencyRef", "ExchangeRate", "TotalAmt", "Active", "DisplayName"),
+    *("IsProject", "ProjectId", "InvoiceId"),
+)
+
+
 def _merged(kept: dict[str, Any], body: dict[str, Any], *, sparse: bool) -> dict[str, Any]:
     """A record's fields after an update: a full one clears what it does not give, but never the number or currency."""
-    given = {key: value for key, value in copy_tree(body).items() if key not in READ_ONLY}
+    given = {key: value for key, value in _written(body).items() if value != "" or key not in _NEVER_CLEARED}
     if body.get("TotalAmt") is not None and "TotalAmt" in kept:
-        given["TotalAmt"] = money(body["TotalAmt"])
+        given["TotalAmt"] = number(body["TotalAmt"])
     if sparse:
         return {**copy_tree(kept), **given}
-    always = ("TxnDate", "DocNumber", "CurrencyRef", "ExchangeRate", "TotalAmt", "Active", "DisplayName")
-    return {**{key: kept[key] for key in always if key in kept}, **given}
+    return {**{key: kept[key] for key in _NEVER_CLEARED if key in kept}, **given}
 
 
-def _check_date(fields: dict[str, Any]) -> None:
-    for key in ("TxnDate", "DueDate"):
-        try:
-            date.fromisoformat(str(fields.get(key, "2000-01-01")))
-        except ValueError as error:
-            detail = f"Property Name:{key} specified is unsupported or invalid: {fields[key]}"
-            raise Refused("2010", "Request has invalid or unsupported property", detail, key) from error
+def _written(body: dict[str, Any]) -> dict[str, Any]:
+    """What a body means to write: no read-only fields, and nothing for what it names without a value."""
+    return {key: value for key, value in copy_tree(body).items() if key not in READ_ONLY and value is not None}
 
 
 def _zero(record: Record) -> None:
@@ -599,9 +650,5 @@ def _zero(record: Record) -> None:
     record.fields.pop("Deposit", None)
 
 
-def _deposited(deposit: Record) -> list[str]:
-    links = [link for line in deposit.fields["Line"] for link in line.get("LinkedTxn") or []]
-    return [str(link["TxnId"]) for link in links if link.get("TxnType") == "Payment"]
-
-
-CURRENCIES = {"USD": "United States Dollar", "EUR": "Euro", "GBP": "British Pound Sterling", "CAD": "Canadian Dollar"}
+def _names(line: dict[str, Any], wanted: dict[str, str]) -> bool:
+    return any({key: link.get(key) for key in wanted} == wanted for link in line.get("LinkedTxn") or [])

@@ -1,7 +1,7 @@
 """The customers of one company: who belongs to whom, and what each is called.
 
 Reads: bodies as a client sends them. Writes: its own index of names and jobs.
-Guarantees: a name is used once; nobody is their own ancestor; jobs are five levels deep at most.
+Guarantees: a full name is used once; nobody is their own ancestor; jobs are five levels deep at most.
 Source: intuit.md 4.1.
 """
 
@@ -19,13 +19,21 @@ class Customers:
     def __init__(self, records: dict[str, Record]) -> None:
         self.records = records  # the book's own, by id
         self.children: dict[str, dict[str, None]] = {}
+        self.projects: dict[str, str] = {}  # the id that ProjectRef names -> Customer.Id
         self._names: dict[str, str] = {}
 
     def remember(self, record: Record) -> None:
         """Take a customer into the index."""
-        self._names.setdefault(str(record.fields["DisplayName"]).lower(), record.id)
+        self._names.setdefault(_name_key(record.fields), record.id)
         if parent := record.fields.get("ParentRef"):
             self.children.setdefault(parent["value"], {})[record.id] = None
+        if project_id := record.fields.get("ProjectId"):
+            self.projects[project_id] = record.id
+
+    def project_of(self, customer_id: str | None) -> str | None:
+        """The project that a project-customer stands for."""
+        customer = self.records.get(customer_id or "")
+        return customer.fields.get("ProjectId") if customer else None
 
     def below(self, customer_id: str) -> Iterator[str]:
         """Ids of all jobs of a customer, at any depth."""
@@ -45,6 +53,10 @@ class Customers:
         """Whether a customer is `family` itself or one of its jobs, at any depth."""
         return customer_id == family or any(record.id == family for record in self.ancestors(customer_id))
 
+    def named(self, name: str) -> str | None:
+        """The id of the customer with this DisplayName, whatever its case."""
+        return self._names.get(name.strip().lower())
+
     def shown_name(self, customer: Record) -> str:
         """DisplayName as QuickBooks shows it: an inactive one carries a suffix."""
         name = str(customer.fields["DisplayName"])
@@ -57,14 +69,17 @@ class Customers:
         fields.setdefault("DisplayName", " ".join(names) or fields.get("CompanyName"))
         if not fields["DisplayName"]:
             raise missing("DisplayName")
-        holder = self._names.get(str(fields["DisplayName"]).lower())
+        fields["Job"] = self._checked_parent(fields, own_id)
+        holder = self._names.get(_name_key(fields))
         if holder is not None and holder != own_id:
             raise Refused("6240", "Duplicate Name Exists Error", f"The name supplied already exists. : Id={holder}")
         fields.setdefault("Active", True)
-        fields["Job"] = self._checked_parent(fields, own_id)
         fields.setdefault("BillWithParent", False)
-        fields.setdefault("Taxable", False)
-        fields.setdefault("PreferredDeliveryMethod", "None")
+        fields.setdefault("Taxable", True)
+        fields.setdefault("PreferredDeliveryMethod", "Print")
+        for key in ("BillAddr", "ShipAddr"):
+            if fields.get(key):
+                fields[key] = fields[key] | {"Id": str(fields[key].get("Id") or 1)}
         return fields
 
     def _checked_parent(self, fields: dict[str, Any], own_id: str | None) -> bool:
@@ -84,11 +99,17 @@ class Customers:
 
     def rename(self, record: Record, fields: dict[str, Any]) -> None:
         """Let names and parents follow the fields a customer is about to have."""
-        if self._names.get(str(record.fields["DisplayName"]).lower()) == record.id:
-            del self._names[str(record.fields["DisplayName"]).lower()]
-        self._names[str(fields["DisplayName"]).lower()] = record.id
+        if self._names.get(_name_key(record.fields)) == record.id:
+            del self._names[_name_key(record.fields)]
+        self._names[_name_key(fields)] = record.id
         old, new = record.fields.get("ParentRef"), fields.get("ParentRef")
         if old != new:
             self.children.get((old or {}).get("value", ""), {}).pop(record.id, None)
             if new:
                 self.children.setdefault(new["value"], {})[record.id] = None
+
+
+def _name_key(fields: dict[str, Any]) -> str:
+    """A job may be called what another customer is called: full names are what must differ (recorded 2020)."""
+    parent = (fields.get("ParentRef") or {}).get("value", "")
+    return f"{parent}:{str(fields['DisplayName']).lower()}"

@@ -27,7 +27,14 @@ class Switches:
     changed_since_inclusive: bool = True  # CDC: >= rather than >
     payment_family_only: bool = True  # a payment may only link documents of its customer and that customer's jobs
     false_deletes: bool = False  # CDC reports an updated record as Deleted now and then
-    auto_apply_credits: bool = False  # new invoices eat open credits at once
+    auto_apply_credits: bool = False  # new invoices eat open credits at once, new memos pay open invoices
+    unordered_newest_first: bool = False  # documents without ORDERBY: latest change first (recorded) or oldest first
+    customer_change: str = "unlink_strangers"  # of a document that payments settle; or "unlink_all", "refused"
+    project_unlinks: bool = True  # giving an invoice to a project takes its payments away
+    project_customer_in_ref: bool = False  # documents of a project name the project-customer, not its parent
+    parent_shows_jobs_billed: bool = False  # a parent's Balance holds its jobs' where BillWithParent is true
+    opening_balance_as: str = "Invoice"  # or "JournalEntry"
+    currency_digits: bool = False  # yen without and dinars with three digits; else two digits for all
 
 
 class Mark(IntEnum):

@@ -7,9 +7,10 @@ Guarantees: taking a record's entries out and putting them in again leaves every
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 
-from connectors.simulator.books import forms
+from connectors.simulator.books import catalogue, forms
 from connectors.simulator.books.records import ONE, ZERO, Application, ItemKey, Kind, OpenItem, Posting, Record, money
 
 
@@ -87,19 +88,30 @@ class Ledger:
         """Each line settles the customer of the document it links; the rest is credit of the payer."""
         if payment.voided:
             return ()
-        bank = str((payment.fields.get("DepositToAccountRef") or {}).get("value", forms.UNDEPOSITED))
+        bank = str((payment.fields.get("DepositToAccountRef") or {}).get("value", catalogue.UNDEPOSITED))
         entries = [Posting(bank, payment.total, money(payment.total * payment.rate))]
+        entries += [
+            Posting(catalogue.RECEIVABLE, amount, home, owner) for _, owner, amount, home in self._shares(payment)
+        ]
+        gained = sum([entry.home for entry in entries], ZERO)
+        if gained:
+            entries.append(Posting(catalogue.EXCHANGE, ZERO, -gained))
+        return tuple(entry for entry in entries if entry.amount or entry.home)
+
+    def _shares(self, payment: Record) -> Iterator[tuple[ItemKey, str, Decimal, Decimal]]:
+        """What a payment does to each customer's balance: item, customer, amount, and the same at home."""
         for line in payment.applications:
             item = self.items[line.item]
             sign = 1 if item.is_credit else -1
-            home = sign * _relief(item, payment.id)
-            entries.append(Posting(forms.RECEIVABLE, sign * line.amount, home, item.customer))
-        unapplied_home = money(payment.unapplied * payment.rate)
-        entries.append(Posting(forms.RECEIVABLE, -payment.unapplied, -unapplied_home, payment.customer_id))
-        gained = sum([entry.home for entry in entries], ZERO)
-        if gained:
-            entries.append(Posting(forms.EXCHANGE, ZERO, -gained))
-        return tuple(entry for entry in entries if entry.amount or entry.home)
+            yield line.item, item.customer, sign * line.amount, sign * _relief(item, payment.id)
+        left = payment.unapplied
+        own = ItemKey(Kind.PAYMENT, payment.id)
+        yield own, str(payment.customer_id), -left, -money(left * payment.rate)
+
+    def settled(self, payment: Record) -> Iterator[tuple[ItemKey, str, Decimal]]:
+        """What a payment settles, at home: each item and its customer; the unapplied rest under its own name."""
+        for key, customer, _, home in self._shares(payment):
+            yield key, customer, home
 
     # ---- open items ----------------------------------------------------------------------------------------------
 
@@ -110,7 +122,7 @@ class Ledger:
             if entry.item is not None
         }
         if not record.deleted and record.kind in (Kind.INVOICE, Kind.CREDIT_MEMO) and not kept:
-            nothing = Posting(forms.RECEIVABLE, ZERO, ZERO, record.customer_id, "")
+            nothing = Posting(catalogue.RECEIVABLE, ZERO, ZERO, record.customer_id, "")
             kept.add(self._set_item(ItemKey(record.kind, record.id), nothing, record.rate))
         gone = {ItemKey(record.kind, record.id, entry.item) for entry in before if entry.item is not None}
         if record.deleted:

@@ -13,6 +13,8 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from connectors.simulator.books.notes import Note
+
 CENT = Decimal("0.01")
 ZERO = Decimal("0.00")
 ONE = Decimal(1)
@@ -30,9 +32,17 @@ class Kind(StrEnum):
     JOURNAL_ENTRY = "JournalEntry"
     DEPOSIT = "Deposit"
     PURCHASE = "Purchase"
+    ESTIMATE = "Estimate"
+    TIME_ACTIVITY = "TimeActivity"
+    STATEMENT_CHARGE = "StatementCharge"
+    REIMBURSE_CHARGE = "ReimburseCharge"
 
 
-SALES_FORMS = frozenset({Kind.INVOICE, Kind.CREDIT_MEMO, Kind.REFUND_RECEIPT, Kind.SALES_RECEIPT})
+SALES_FORMS = frozenset({Kind.INVOICE, Kind.CREDIT_MEMO, Kind.REFUND_RECEIPT, Kind.SALES_RECEIPT, Kind.ESTIMATE})
+# Made in QuickBooks' own pages only: no API call reads or writes them; an invoice's LinkedTxn names them.
+HIDDEN = frozenset({Kind.STATEMENT_CHARGE, Kind.REIMBURSE_CHARGE})
+# What an invoice can be made from.
+SOURCES = frozenset({Kind.ESTIMATE, Kind.TIME_ACTIVITY, Kind.STATEMENT_CHARGE, Kind.REIMBURSE_CHARGE})
 
 # A payment line names what it links by a word of its own: cheques and expenses are all Purchases.
 KIND_OF_LINK = {
@@ -43,6 +53,7 @@ KIND_OF_LINK = {
     "Check": Kind.PURCHASE,
     "CreditCardCredit": Kind.PURCHASE,
     "Deposit": Kind.DEPOSIT,
+    "StatementCharge": Kind.STATEMENT_CHARGE,
 }
 
 
@@ -84,9 +95,13 @@ def against_rules(detail: str) -> Refused:
     return Refused("6000", "A business validation error has occurred while processing your request", detail, "")
 
 
-def money(value: Any) -> Decimal:
-    """An amount of money with exactly two digits. Raises Refused(2010) where it is none."""
-    return number(value).quantize(CENT, ROUND_HALF_UP)
+def money(value: Any, unit: Decimal = CENT) -> Decimal:
+    """An amount of money, rounded to the currency's smallest coin and written with two digits at least.
+
+    Raises Refused(2010) where it is none.
+    """
+    found = number(value).quantize(unit, ROUND_HALF_UP)
+    return found.quantize(CENT) if unit > CENT else found
 
 
 def plain(value: Any) -> Decimal:
@@ -184,10 +199,11 @@ class Record:
     custom: dict[str, str] = field(default_factory=dict)  # DefinitionId -> StringValue
     applications: list[Application] = field(default_factory=list)  # payments only
     deposit_id: str | None = None  # payments only: the Deposit that took it to the bank
-    intended_project: str | None = None  # what the generator meant; the oracle's answer
+    note: Note | None = None  # what its writer knows of it
     total: Decimal = ZERO
     unapplied: Decimal = ZERO  # payments only
     postings: tuple[Posting, ...] = ()
+    stamp: int = 0  # its latest place in the order of changes (books/timeline.py)
     rendered: str | None = None  # the JSON as last written, until something changes
 
     @property

@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+from connectors.simulator.books import forms
 from connectors.simulator.books.customers import Customers
 from connectors.simulator.books.effects import Effects, Mark, Switches
 from connectors.simulator.books.ledger import Ledger
 from connectors.simulator.books.records import (
+    CENT,
     KIND_OF_LINK,
     ONE,
     ZERO,
@@ -45,7 +47,7 @@ class Settlement:
         self.customers = customers
         self.switches = switches
 
-    def read_lines(self, record: Record, fields: dict[str, Any]) -> list[Application]:
+    def read_lines(self, record: Record, fields: dict[str, Any], unit: Decimal = CENT) -> list[Application]:
         """The payment's lines, checked against what is open now."""
         if "TotalAmt" not in fields:
             raise missing("TotalAmt")
@@ -55,33 +57,38 @@ class Settlement:
             if isinstance(line, Application):
                 found.append(copy.copy(line))
                 continue
-            found.extend(self._read_line(line, own))
+            found.extend(self._read_line(line, own, str(fields["CustomerRef"]["value"]), unit))
         if len({line.item for line in found}) != len(found):
             raise against_rules("Business Validation Error: a transaction may be linked only once in one payment.")
         self._check_open(found, own, fields)
         return found
 
-    def _read_line(self, line: dict[str, Any], own: dict[ItemKey, Application]) -> Iterator[Application]:
-        amount = money(line.get("Amount", 0))
+    def _read_line(
+        self, line: dict[str, Any], own: dict[ItemKey, Application], payer: str, unit: Decimal
+    ) -> Iterator[Application]:
+        amount = money(line.get("Amount", 0), unit)
         for link in line.get("LinkedTxn") or []:
             txn_type = str(link.get("TxnType"))
             if txn_type not in KIND_OF_LINK:
                 raise bad_reference(f"TxnType {txn_type} cannot be linked", "Line.LinkedTxn")
-            item = self._find_item(KIND_OF_LINK[txn_type], str(link.get("TxnId")), link.get("TxnLineId"))
+            item = self._find_item(KIND_OF_LINK[txn_type], str(link.get("TxnId")), link.get("TxnLineId"), payer)
             before = own[item.key].open_before if item.key in own else item.remaining
             if amount:
-                yield Application(item.key, txn_type, amount, before)
+                yield Application(item.key, self._word(item.key), amount, before)
 
-    def _find_item(self, kind: Kind, txn_id: str, line_id: str | None) -> OpenItem:
+    def _word(self, key: ItemKey) -> str:
+        return forms.link_word(self.records[key.kind][key.id])
+
+    def _find_item(self, kind: Kind, txn_id: str, line_id: str | None, payer: str) -> OpenItem:
+        """The item that a link names; without a line of its own, the first of the payer's that is open."""
         exact = self.items.get(ItemKey(kind, txn_id, str(line_id or "")))
         if exact is not None:
             return exact
         record = self.records[kind].get(txn_id)
-        lines = [p.item for p in record.postings if p.item is not None] if record else []
-        for line in lines:
-            if line_id is None and (item := self.items.get(ItemKey(kind, txn_id, line))):
-                return item
-        raise not_found(f"{kind} {txn_id}")
+        found = [self.items[key] for key in self.ledger.keys_of(record)] if record and line_id is None else []
+        if not found:
+            raise not_found(f"{kind} {txn_id}")
+        return min(found, key=lambda item: (not self.may_settle(item.customer, payer), not item.remaining))
 
     def _check_open(self, lines: list[Application], own: dict[ItemKey, Application], fields: dict[str, Any]) -> None:
         payer = str(fields["CustomerRef"]["value"])
@@ -94,8 +101,14 @@ class Settlement:
                 raise against_rules(
                     "Business Validation Error: You can't apply more than the open balance of the transaction."
                 )
-            if self.switches.payment_family_only and not self.customers.is_within(item.customer, payer):
+            if not self.may_settle(item.customer, payer):
                 raise against_rules("Business Validation Error: the linked transaction belongs to another customer.")
+
+    def may_settle(self, owner: str, payer: str) -> bool:
+        """Whether one customer's payment may settle what another owes: one currency, and by switch one family."""
+        currencies = {self.records[Kind.CUSTOMER][one].currency for one in (owner, payer)}
+        is_family = not self.switches.payment_family_only or self.customers.is_within(owner, payer)
+        return is_family and len(currencies) == 1
 
     def check_equation(self, draft: Record) -> None:
         """Raise Refused where more is used than there is, or more credit than can be used."""
@@ -163,6 +176,12 @@ class Settlement:
         effects.mark(payment, Mark.LINKED)
         self.post(payment, effects)
 
+    def trimmed(self, payment: Record, lines: list[Application]) -> list[Application]:
+        """These lines of a payment, shortened until its equation holds."""
+        kept = [copy.copy(line) for line in lines]
+        self._trim(payment, kept)
+        return [line for line in kept if line.amount]
+
     def _trim(self, payment: Record, lines: list[Application]) -> None:
         """Give back uses that nothing covers any more, or credits that nothing uses, last line first."""
         left = self.ledger.unapplied(payment.total, lines)
@@ -189,12 +208,7 @@ class Settlement:
         payer = str(payment.customer_id)
         for line in list(payment.applications):
             item = self.items.get(line.item)
-            outside = (
-                item is not None
-                and self.switches.payment_family_only
-                and not self.customers.is_within(item.customer, payer)
-            )
-            if outside:
+            if item is not None and not self.may_settle(item.customer, payer):
                 self._cut(payment, line.item, ZERO, effects)
 
     def fit(self, key: ItemKey, effects: Effects) -> None:

@@ -10,7 +10,6 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -21,8 +20,8 @@ from starlette.routing import Route
 from connectors.simulator.api import faults, query
 from connectors.simulator.api.authority import ACCOUNTING
 from connectors.simulator.api.company import Company
-from connectors.simulator.api.faults import FaultRule
 from connectors.simulator.api.rest import JSON_TYPE
+from connectors.simulator.books.notes import Note, Why
 from connectors.simulator.books.records import Kind, Refused
 from connectors.simulator.life.happenings import Life
 from connectors.simulator.life.truth import truth
@@ -69,12 +68,6 @@ class Control:
             ("GET", "/oauth", self.oauth),
             ("PUT", "/oauth", self.oauth),
             ("POST", "/tokens", self.tokens),
-            ("GET", "/faults", self.fault_rules),
-            ("PUT", "/faults", self.fault_rules),
-            ("POST", "/faults", self.fault_rules),
-            ("DELETE", "/faults", self.fault_rules),
-            ("GET", "/clock", self.clock),
-            ("PUT", "/clock", self.clock),
         ]
         return [Route("/_sim" + path, endpoint, methods=[method]) for method, path, endpoint in table]
 
@@ -135,8 +128,9 @@ class Control:
         """Create a record, or change one (sparsely, newest token assumed) where the body has an Id."""
         company, kind, body = self._company(request), self._kind(request), await _body(request)
         intended = body.pop("intended_project", None)
+        note = Note(str(intended), None, Why.UNKNOWN) if intended is not None else None
         if "Id" not in body:
-            return self._made(company, lambda: company.create(kind, body, intended))
+            return self._made(company, lambda: company.create(kind, body, note))
         return self._made(
             company, lambda: company.update(kind, {"sparse": True} | company.token_body(kind, str(body["Id"])) | body)
         )
@@ -190,10 +184,7 @@ class Control:
         company, asked = self._company(request), await _body(request)
         if len(asked) > 3 or not set(asked) <= {"1", "2", "3"}:
             raise HTTPException(400, 'custom fields are "1", "2" and "3"')
-        company.book.field_names = {key: str(asked[key]) for key in sorted(asked)}
-        for kind in Kind:
-            for record in company.book.records[kind].values():
-                record.rendered = None
+        company.name_fields({key: str(text) for key, text in asked.items()})
         self.simulator.keep_company(company)
         return JSONResponse(company.book.field_names)
 
@@ -226,7 +217,7 @@ class Control:
             courier.wake()
         state = {
             "paused": courier.paused,
-            "queued": len(courier.queue),
+            "queued": len(courier.queue) + len(courier.late),
             "waiting": len(courier.waiting),
             "counts": courier.counts,
         }
@@ -252,7 +243,7 @@ class Control:
         found = list(self.simulator.courier.deliveries)[-limit:][::-1]
         return JSONResponse([delivery.summary() for delivery in found])
 
-    # ---- limits, tokens, faults, clock ---------------------------------------------------------------------------
+    # ---- limits, tokens ------------------------------------------------------------------------------------------
 
     async def calls(self, request: Request) -> Response:
         """Calls per route, and how many of them were metered."""
@@ -282,50 +273,9 @@ class Control:
         asked = await _body(request)
         authority = self.simulator.authority
         realm = str(asked.get("realm") or next(iter(self.simulator.companies)))
-        grant = authority.open_grant(self._named(realm).realm, asked.get("scope", ACCOUNTING))
+        scope, client_id = asked.get("scope", ACCOUNTING), asked.get("client_id", "")
+        grant = authority.open_grant(self._named(realm).realm, scope, client_id=client_id)
         return JSONResponse(authority.answer(grant, with_hard_expiry=True) | {"realmId": realm})
-
-    async def fault_rules(self, request: Request) -> Response:
-        """See, replace (PUT), add to (POST) or clear (DELETE) the faults in force."""
-        if request.method in ("PUT", "DELETE"):
-            self.simulator.faults.replace([])
-            self._delay(None, 0)
-        if request.method in ("PUT", "POST"):
-            asked = await _body(request)
-            for one in asked.get("rules", [asked]) if isinstance(asked, dict) else asked:
-                self._add_rule(dict(one))
-        delays = {
-            company.realm: company.visibility_delay_s
-            for company in self.simulator.companies.values()
-            if company.visibility_delay_s
-        }
-        return JSONResponse({"rules": self.simulator.faults.report(), "visibility_delay_s": delays})
-
-    def _add_rule(self, asked: dict[str, Any]) -> None:
-        if "visibility_delay_s" in asked:
-            self._delay(asked.get("realm"), float(asked.pop("visibility_delay_s")))
-            if not set(asked) - {"realm"}:
-                return
-        if "latency_ms" in asked and "status" not in asked:
-            asked.setdefault("kind", "delay")
-        rule = FaultRule()
-        _apply(rule, asked)
-        self.simulator.faults.add(rule)
-
-    def _delay(self, realm: str | None, seconds: float) -> None:
-        for company in self.simulator.companies.values():
-            if realm in (None, company.realm):
-                company.delay_visibility(seconds)
-
-    async def clock(self, request: Request) -> Response:
-        """See or set the simulated time: `now`, `advance_s`, `speed`."""
-        clock = self.simulator.clock
-        if request.method == "PUT":
-            asked = await _body(request)
-            now = datetime.fromisoformat(asked["now"]) if asked.get("now") else None
-            speed = float(asked["speed"]) if "speed" in asked else None
-            clock.set(now=now, advance_s=float(asked.get("advance_s", asked.get("offset_s", 0))), speed=speed)
-        return JSONResponse({"now": clock.now().isoformat(), "speed": clock.speed})
 
     # ---- finding -------------------------------------------------------------------------------------------------
 
