@@ -18,6 +18,7 @@ from typing import Any
 from connectors.simulator.api.authority import Grant
 from connectors.simulator.api.company import Event
 from connectors.simulator.api.webhooks import Delivery, Queued, Try
+from connectors.simulator.books.notes import Note, Why
 from connectors.simulator.books.records import Application, ItemKey, Kind, Record, money
 from connectors.simulator.wire import decode, encode
 
@@ -159,7 +160,7 @@ def _record_state(record: Record) -> dict[str, Any]:
         **{"kind": record.kind.value, "id": record.id, "fields": record.fields, "sync_token": record.sync_token},
         **{"created_at": record.created_at.isoformat(), "updated_at": record.updated_at.isoformat()},
         **{"voided": record.voided, "deleted": record.deleted, "custom": record.custom, "applications": lines},
-        **{"deposit_id": record.deposit_id, "intended_project": record.intended_project, "total": record.total},
+        **{"deposit_id": record.deposit_id, "note": list(record.note) if record.note else None, "total": record.total},
     }
 
 
@@ -169,13 +170,21 @@ def _record(state: dict[str, Any]) -> Record:
         Application(ItemKey(Kind(kind), one, line), txn_type, _amount(amount), _amount(before))
         for kind, one, line, txn_type, amount, before in state.pop("applications")
     ]
-    kept = {
-        key: state[key] for key in ("id", "sync_token", "voided", "deleted", "custom", "deposit_id", "intended_project")
-    }
-    fields = _exact(state["fields"])
+    kept = {key: state[key] for key in ("id", "sync_token", "voided", "deleted", "custom", "deposit_id")}
     return Record(
-        Kind(state["kind"]), fields=fields, applications=lines, total=_amount(state["total"]), **kept, **moments
+        Kind(state["kind"]),
+        fields=_exact(state["fields"]),
+        applications=lines,
+        note=_note(state["note"]) if state.get("note") else None,
+        total=_amount(state["total"]),
+        **kept,
+        **moments,
     )
+
+
+def _note(state: list[Any]) -> Note:
+    intended, determined, why, *rest = state
+    return Note(intended, determined, Why(why), *rest)
 
 
 def _amount(value: Any) -> Decimal:

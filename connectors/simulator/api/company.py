@@ -21,6 +21,7 @@ from connectors.simulator.api.render import NOTHING, Renderer
 from connectors.simulator.books.book import Book
 from connectors.simulator.books.custom_fields import Definition
 from connectors.simulator.books.effects import Change, Mark, Switches
+from connectors.simulator.books.notes import Note
 from connectors.simulator.books.records import HIDDEN, Kind, Record, Refused, not_found
 from connectors.simulator.clock import Clock
 from connectors.simulator.wire import RawJson
@@ -73,13 +74,13 @@ class Company:
 
     # ---- writing -------------------------------------------------------------------------------------------------
 
-    def create(self, kind: Kind, body: dict[str, Any], intended: str | None = None) -> Record:
-        """Make a record, meant for a project of IntoAEC if `intended` says so; raises Refused."""
-        return self._tell(self.book.create(kind, body, self.clock.now(), intended))
+    def create(self, kind: Kind, body: dict[str, Any], note: Note | None = None) -> Record:
+        """Make a record, with its writer's note if there is one; raises Refused."""
+        return self._tell(self.book.create(kind, body, self.clock.now(), note))
 
-    def create_project(self, name: str, customer_id: str) -> Record:
+    def create_project(self, name: str, customer_id: str, note: Note | None = None) -> Record:
         """Make a QuickBooks project of a customer; raises Refused."""
-        return self._tell(self.book.create_project(name, customer_id, self.clock.now()))
+        return self._tell(self.book.create_project(name, customer_id, self.clock.now(), note))
 
     def define_fields(self, definitions: Iterable[Definition]) -> None:
         """Replace the definitions of enhanced custom fields; raises ValueError or TypeError."""
@@ -104,6 +105,12 @@ class Company:
     def token_body(self, kind: Kind, record_id: str) -> dict[str, Any]:
         """The smallest body that may write a record: its id and its present token. Raises Refused(610)."""
         return {"Id": record_id, "SyncToken": str(self.book.get(kind, record_id).sync_token)}
+
+    def name_fields(self, names: dict[str, str]) -> None:
+        """Give the custom fields their names, by definition; every form shows them, no revision moves."""
+        self.book.field_names = dict(sorted(names.items()))
+        for record in [one for kind in Kind for one in self.book.records[kind].values()]:
+            record.rendered = None
 
     def announce(self, entity: str, record_id: str, operation: str) -> Event:
         """Make an event that no change stands behind, such as an e-mailed invoice or a burst of updates."""

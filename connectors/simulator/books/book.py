@@ -21,6 +21,7 @@ from connectors.simulator.books.customers import Customers
 from connectors.simulator.books.drafts import DOC_NUMBERED, Drafts, deposited
 from connectors.simulator.books.effects import Change, Effects, Mark, Switches
 from connectors.simulator.books.ledger import Ledger
+from connectors.simulator.books.notes import Note
 from connectors.simulator.books.records import (
     SALES_FORMS,
     ZERO,
@@ -129,21 +130,21 @@ class Book:
 
     # ---- writing -------------------------------------------------------------------------------------------------
 
-    def create(self, kind: Kind, body: dict[str, Any], at: datetime, intended: str | None = None) -> list[Change]:
-        """Make a record from a body as a client sends it; `intended` is the project it is meant for. Raises Refused."""
+    def create(self, kind: Kind, body: dict[str, Any], at: datetime, note: Note | None = None) -> list[Change]:
+        """Make a record from a body as a client sends it; `note` is what its writer knows of it. Raises Refused."""
         if kind is Kind.CUSTOMER and body.get("Balance"):
             money(body["Balance"])
             self._check_open_period({"TxnDate": body.get("OpenBalanceDate") or at.date().isoformat()})
         effects = Effects()
         record = self._add(kind, body, at, effects)
-        record.intended_project = intended
+        record.note = note
         if kind in (Kind.INVOICE, Kind.CREDIT_MEMO) and self.switches.auto_apply_credits:
             self._apply_credits(record, at, effects)
         if kind is Kind.CUSTOMER and body.get("Balance"):
             self._open_balance(record, body, at, effects)
         return self._commit(effects, at)
 
-    def create_project(self, name: str, customer_id: str, at: datetime) -> list[Change]:
+    def create_project(self, name: str, customer_id: str, at: datetime, note: Note | None = None) -> list[Change]:
         """Make a QuickBooks project of a customer, as its own page does: a project-customer, and an id for ProjectRef.
 
         Raises Refused.
@@ -152,6 +153,7 @@ class Book:
         body = {"DisplayName": name, "Job": True, "ParentRef": {"value": customer_id}}
         body["CurrencyRef"] = self.customer(customer_id).fields["CurrencyRef"]
         record = self._add(Kind.CUSTOMER, body, at, effects)
+        record.note = note
         record.fields |= {"IsProject": True, "ProjectId": self._take_id("project")}
         self.customers.remember(record)
         return self._commit(effects, at)

@@ -52,7 +52,6 @@ class Drafts:
         """
         draft = Record(record.kind, record.id, fields, record.created_at, record.updated_at)
         draft.custom = self.custom_fields(record, body)
-        draft.intended_project = record.intended_project
         if record.kind is Kind.CUSTOMER:
             return draft
         self._check_customer(fields, record)
@@ -170,7 +169,8 @@ class Drafts:
 
     def _document_currency(self, draft: Record) -> dict[str, Any]:
         if draft.customer_id:
-            return dict(self.book.customer(draft.customer_id).fields["CurrencyRef"])
+            currency: dict[str, Any] = self.book.customer(draft.customer_id).fields["CurrencyRef"]
+            return currency  # nobody writes into it: a customer's currency is fixed for life
         if draft.fields.get("CurrencyRef") is None and (named := self._receivable_of(draft)):
             return dict(named.fields["CurrencyRef"])
         return self.currency(draft.fields.get("CurrencyRef"))

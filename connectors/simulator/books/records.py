@@ -13,6 +13,8 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from connectors.simulator.books.notes import Note
+
 CENT = Decimal("0.01")
 ZERO = Decimal("0.00")
 ONE = Decimal(1)
@@ -197,7 +199,7 @@ class Record:
     custom: dict[str, str] = field(default_factory=dict)  # DefinitionId -> StringValue
     applications: list[Application] = field(default_factory=list)  # payments only
     deposit_id: str | None = None  # payments only: the Deposit that took it to the bank
-    intended_project: str | None = None  # what the generator meant; the oracle's answer
+    note: Note | None = None  # what its writer knows of it
     total: Decimal = ZERO
     unapplied: Decimal = ZERO  # payments only
     postings: tuple[Posting, ...] = ()

@@ -23,6 +23,7 @@ from connectors.simulator.api.authority import ACCOUNTING
 from connectors.simulator.api.company import Company
 from connectors.simulator.api.faults import FaultRule
 from connectors.simulator.api.rest import JSON_TYPE
+from connectors.simulator.books.notes import Note, Why
 from connectors.simulator.books.records import Kind, Refused
 from connectors.simulator.life.happenings import Life
 from connectors.simulator.life.truth import truth
@@ -135,8 +136,9 @@ class Control:
         """Create a record, or change one (sparsely, newest token assumed) where the body has an Id."""
         company, kind, body = self._company(request), self._kind(request), await _body(request)
         intended = body.pop("intended_project", None)
+        note = Note(str(intended), None, Why.UNKNOWN) if intended is not None else None
         if "Id" not in body:
-            return self._made(company, lambda: company.create(kind, body, intended))
+            return self._made(company, lambda: company.create(kind, body, note))
         return self._made(
             company, lambda: company.update(kind, {"sparse": True} | company.token_body(kind, str(body["Id"])) | body)
         )
@@ -190,10 +192,7 @@ class Control:
         company, asked = self._company(request), await _body(request)
         if len(asked) > 3 or not set(asked) <= {"1", "2", "3"}:
             raise HTTPException(400, 'custom fields are "1", "2" and "3"')
-        company.book.field_names = {key: str(asked[key]) for key in sorted(asked)}
-        for kind in Kind:
-            for record in company.book.records[kind].values():
-                record.rendered = None
+        company.name_fields({key: str(text) for key, text in asked.items()})
         self.simulator.keep_company(company)
         return JSONResponse(company.book.field_names)
 

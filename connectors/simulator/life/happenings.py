@@ -15,6 +15,7 @@ from typing import Any
 from connectors.simulator.api.company import Company, Event, Project
 from connectors.simulator.books.book import credit_link
 from connectors.simulator.books.effects import Change
+from connectors.simulator.books.notes import NOTHING, Note, below, known
 from connectors.simulator.books.records import ZERO, ItemKey, Kind, OpenItem, Record, Refused, money
 
 FIRST = (
@@ -138,13 +139,13 @@ class Life:
         number = self.book.next_ids["customer"]
         if parent is None:
             name = f"{self.dice.choice(FIRST)} {self.dice.choice(SECOND)}"
-            return self.company.create(Kind.CUSTOMER, self._client(name, number))
+            return self.company.create(Kind.CUSTOMER, self._client(name, number), NOTHING)
         body = {
             "DisplayName": f"{self.dice.choice(JOBS)} {number}",
             "CompanyName": parent.fields.get("CompanyName"),
             **{"Job": True, "BillWithParent": True, "ParentRef": {"value": parent.id}},
         }
-        return self.company.create(Kind.CUSTOMER, body)
+        return self.company.create(Kind.CUSTOMER, body, below(parent.note or NOTHING))
 
     def _client(self, name: str, number: int) -> dict[str, Any]:
         street = f"{self.dice.randint(1, 990)} {self.dice.choice(FIRST)} St"
@@ -185,7 +186,7 @@ class Life:
             body["TxnTaxDetail"] = {"TxnTaxCodeRef": {"value": "2"}}
         if self.dice.random() < 0.05:
             body["Deposit"] = money(self.dice.randint(50, 100))
-        return self.company.create(Kind.INVOICE, body, project.project_id if project else None)
+        return self.company.create(Kind.INVOICE, body, _noted(customer, project, body))
 
     def invoice_edited(self) -> Record:
         """An amount, a date or a note of an invoice is put right."""
@@ -239,7 +240,7 @@ class Life:
             **{"CustomerRef": {"value": payer.id}, "TotalAmt": paid + extra, "Line": lines, "TxnDate": self._today()},
             **{"PaymentMethodRef": {"value": "2"}, "PaymentRefNum": str(self.dice.randint(1000, 99999))},
         }
-        return self.company.create(Kind.PAYMENT, body)
+        return self.company.create(Kind.PAYMENT, body, _noted(payer, None, body))
 
     def payment_edited(self) -> Record:
         """A payment's amount is raised, or one of its lines is taken away."""
@@ -272,7 +273,7 @@ class Life:
             **{"CustomerRef": {"value": customer.id}, "TxnDate": self._today()},
             **{"Line": self._lines(most=600), **self._reference(project)},
         }
-        return self.company.create(Kind.CREDIT_MEMO, body, project.project_id if project else None)
+        return self.company.create(Kind.CREDIT_MEMO, body, _noted(customer, project, body))
 
     def credit_linked(self) -> Record:
         """A credit is used on an invoice: a payment of nothing that links the two."""
@@ -283,7 +284,8 @@ class Life:
             raise Impossible
         amount = min(credits_[0].remaining, charges[0].remaining)
         lines = [_line(amount, charges[0]), _line(amount, credits_[0])]
-        return self.company.create(Kind.PAYMENT, credit_link(customer.id, lines, self._today()))
+        body = credit_link(customer.id, lines, self._today())
+        return self.company.create(Kind.PAYMENT, body, _noted(customer, None, body))
 
     def refund_given(self) -> Record:
         """A customer gets money back for something returned."""
@@ -297,7 +299,7 @@ class Life:
             },
             **self._reference(project),
         }
-        return self.company.create(Kind.REFUND_RECEIPT, body, project.project_id if project else None)
+        return self.company.create(Kind.REFUND_RECEIPT, body, _noted(customer, project, body))
 
     # ---- choosing ------------------------------------------------------------------------------------------------
 
@@ -388,6 +390,12 @@ class Life:
 
 
 _LINK_WORDS = {Kind.INVOICE: "Invoice", Kind.CREDIT_MEMO: "CreditMemo"}
+
+
+def _noted(customer: Record, project: Project | None, body: dict[str, Any]) -> Note:
+    """Where a document leads that this bookkeeper writes: what he types is always right."""
+    meant = project.project_id if project else None
+    return known(customer.note or NOTHING, meant, "careful", named=meant if "CustomField" in body else None)
 
 
 def _line(amount: Decimal, item: OpenItem) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
 from connectors.simulator.api.company import Company, Project
+from connectors.simulator.books.notes import NOTHING, Note, Why, below
 from connectors.simulator.books.records import Kind, Record, Refused
 from connectors.simulator.clock import SteppedClock
 from connectors.simulator.life.happenings import JOBS, Impossible, Life
@@ -62,6 +63,7 @@ class _Author:
     def write(self) -> list[Project]:
         self._customers()
         self.company.projects = self._projects()
+        self._note_customers()
         late: list[Callable[[], Record]] = []
         for moment, action in self._plan():
             self.clock.move_to(moment)
@@ -99,6 +101,17 @@ class _Author:
         while len(chosen) < self.size.projects:
             chosen.append(parents[len(chosen) % len(parents)])
         return [self._project(position, customer) for position, customer in enumerate(chosen)]
+
+    def _note_customers(self) -> None:
+        """Whose documents belong where: a customer's first project is the one that it is mapped to."""
+        mapped: dict[str, str] = {}
+        for project in self.company.projects:
+            mapped.setdefault(project.customer_id, project.project_id)
+        for one in self.company.book.records[Kind.CUSTOMER].values():  # parents come before their jobs
+            parent = next(self.company.book.customers.ancestors(one.id), None)
+            above = below(parent.note or NOTHING) if parent else NOTHING
+            own = mapped.get(one.id)
+            one.note = Note(own, own, Why.CUSTOMER) if own else above
 
     def _project(self, position: int, customer: Record) -> Project:
         code = f"PRJ-{self.number * 100 + position + 1:04d}"
