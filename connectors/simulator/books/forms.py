@@ -108,19 +108,25 @@ def _own_line(line: dict[str, Any], line_id: str, position: int, unit: Decimal) 
     return written
 
 
+# Nobody writes into a reference to a list, so all lines of a long life share these.
+_ITEM_REFS = {item.id: {"value": item.id, "name": item.name} for item in ITEMS.values()}
+_ACCOUNT_REFS = {account.id: {"value": account.id, "name": account.name} for account in CHART.values()}
+_TAX_REFS = {code: {"value": code} for code in ("TAX", "NON")}
+
+
 def _item_detail(detail: dict[str, Any]) -> dict[str, Any]:
     item_id = str((detail.get("ItemRef") or {"value": "1"}).get("value", "1"))
     if item_id not in ITEMS:
         raise Refused(
             "2500", "Invalid Reference Id", f"Invalid Reference Id : Item element id {item_id} not found", "ItemRef"
         )
-    account = ITEMS[item_id].account
-    written: dict[str, Any] = {"ItemRef": {"value": item_id, "name": ITEMS[item_id].name}}
+    written: dict[str, Any] = {"ItemRef": _ITEM_REFS[item_id]}
     for key in ("UnitPrice", "Qty"):
         if detail.get(key) is not None:
             written[key] = plain(detail[key])
-    written["ItemAccountRef"] = {"value": account, "name": CHART[account].name}
-    written["TaxCodeRef"] = {"value": str((detail.get("TaxCodeRef") or {}).get("value", "NON"))}
+    written["ItemAccountRef"] = _ACCOUNT_REFS[ITEMS[item_id].account]
+    tax_code = str((detail.get("TaxCodeRef") or {}).get("value", "NON"))
+    written["TaxCodeRef"] = _TAX_REFS.get(tax_code) or {"value": tax_code}
     return written | {key: detail[key] for key in ("ServiceDate", "ClassRef") if key in detail}
 
 
