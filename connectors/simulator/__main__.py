@@ -1,4 +1,4 @@
-"""Start the simulator: `python -m connectors.simulator`.
+"""Start the simulator: `python -m connectors.simulator`; `... live` plays a life.
 
 Reads: its options, each also from the environment. Writes: one JSON line to standard output when it answers.
 Guarantees: stops within two seconds of SIGTERM, with exit code 0.
@@ -13,12 +13,15 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import uvicorn
 
 from connectors.simulator.app import build
+from connectors.simulator.live import LiveOptions, exit_code, play_alone, play_served, read_live, tell
 from connectors.simulator.simulator import Options, Simulator
 from connectors.simulator.wire import encode
 
@@ -54,8 +57,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(options: Options) -> None:
-    """Answer until SIGTERM or Ctrl-C."""
+async def serve(options: Options, beside: Callable[[str], Awaitable[bool]] | None = None) -> None:
+    """Answer until SIGTERM or Ctrl-C, or until what is done `beside`, given the address, answers that it is over."""
     listener = socket.create_server((options.host, options.port))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited; without it every answer waits 40 ms
     port = listener.getsockname()[1]
@@ -69,14 +72,52 @@ async def serve(options: Options) -> None:
     while not server.started and not running.done():  # noqa: ASYNC110 - uvicorn offers a flag, no event
         await asyncio.sleep(0.01)
     if server.started:
-        sys.stdout.write(encode({"event": "ready", "url": f"http://{options.host}:{port}"}) + "\n")
+        url = f"http://{options.host}:{port}"
+        sys.stdout.write(encode({"event": "ready", "url": url}) + "\n")
         sys.stdout.flush()
+        if beside is not None:
+            await _until_over(beside(url), running, server)
     await running
 
 
+async def _until_over(work: Awaitable[bool], running: asyncio.Task[None], server: uvicorn.Server) -> None:
+    """Do the work while the server runs; the server ends first where somebody stops it, last where the work says so."""
+    task = asyncio.ensure_future(work)
+    await asyncio.wait((task, running), return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        task.cancel()
+        return
+    try:
+        server.should_exit = task.result() or server.should_exit
+    except httpx.HTTPError:
+        server.should_exit = True
+        raise
+
+
+async def live(options: LiveOptions) -> dict[str, Any]:
+    """Serve, play a life on what is served, and stay where that was asked for; answers the summary."""
+    found: dict[str, Any] = {"state": "stopped", "violations": []}
+
+    async def play(url: str) -> bool:
+        found.update(await play_served(options, url))
+        tell(found)
+        return not options.stay
+
+    await serve(options.server or Options(), play)
+    return found
+
+
 def main() -> None:
-    """Parse, serve, end."""
-    asyncio.run(serve(read_options(sys.argv[1:])))
+    """Parse, serve or live, end."""
+    if sys.argv[1:2] != ["live"]:
+        asyncio.run(serve(read_options(sys.argv[1:])))
+        return
+    options = read_live(sys.argv[2:])
+    if options.server is not None:
+        sys.exit(exit_code(asyncio.run(live(options))))
+    summary = play_alone(options)
+    tell(summary)
+    sys.exit(exit_code(summary))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from connectors.simulator.api.rest import Rest, new_tid
 from connectors.simulator.api.signin import SignIn
 from connectors.simulator.control.books import BookControl
+from connectors.simulator.control.live import LiveControl
 from connectors.simulator.control.page import Page
 from connectors.simulator.control.routes import Control
 from connectors.simulator.simulator import Simulator
@@ -25,6 +26,7 @@ from connectors.simulator.simulator import Simulator
 def build(simulator: Simulator) -> ASGIApp:
     """The application of one simulator; its lifespan runs the courier."""
     rest, sign_in, page = Rest(simulator), SignIn(simulator), Page(simulator)
+    live = LiveControl(simulator)
     routes = [
         Route("/connect/oauth2", sign_in.authorize, methods=["GET"]),
         Route("/connect/oauth2", sign_in.decide, methods=["POST"]),
@@ -36,6 +38,7 @@ def build(simulator: Simulator) -> ASGIApp:
         Route("/_sim", page.show, methods=["GET"]),
         *BookControl(simulator).routes(),
         *Control(simulator).routes(),
+        *live.routes(),
     ]
 
     @contextlib.asynccontextmanager
@@ -44,6 +47,7 @@ def build(simulator: Simulator) -> ASGIApp:
         try:
             yield
         finally:
+            await live.stop()
             courier.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await courier
