@@ -62,6 +62,7 @@ class Firm:
         self.voided: deque[tuple[Kind, str]] = deque(maxlen=40)
         self.rates = dict(RATES)
         self.today = company.clock.now().astimezone(company.zone).date()
+        self.left_out: frozenset[str] = frozenset()  # what does not happen in this life
         self.changes = 0
         self.tally: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()

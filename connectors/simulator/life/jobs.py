@@ -28,8 +28,8 @@ def new_job(firm: Firm) -> None:
     """A job begins, in one of the ways in which firms keep their jobs in QuickBooks."""
     if len(firm.sites) >= SITES_UNDER_WAY:
         job_closed(firm)
-    shapes, weights = zip(*SHAPES, strict=True)
-    begin: Callable[[Firm], Site] = firm.dice.choices(shapes, weights)[0]
+    ways = [way for way, _ in SHAPES if way.__name__ not in firm.left_out]
+    begin = firm.dice.choices(ways, [weight for way, weight in SHAPES if way in ways])[0]
     firm.sites.append(begin(firm))
 
 

@@ -103,20 +103,24 @@ WEIGHTS: dict[Callable[[Firm], None], int] = {
     definition_renamed: 3,
 }
 HAPPENINGS: dict[str, Callable[[Firm], None]] = {one.__name__: one for one in WEIGHTS}
+WAYS = tuple(way.__name__ for way, _ in jobs.SHAPES)  # in which a firm keeps a job in QuickBooks
 
 
 class Repertoire:
-    """The happenings of a life, with some left out where somebody asked for it."""
+    """The happenings of a life, with some of them, or some ways of keeping a job, left out where that was asked for."""
 
     def __init__(self, without: Iterable[str] = ()) -> None:
         left_out = set(without)
-        if unknown := sorted(left_out - set(HAPPENINGS)):
-            raise ValueError(f"unknown happenings: {', '.join(unknown)}; known: {', '.join(HAPPENINGS)}")
+        if unknown := sorted(left_out - set(HAPPENINGS) - set(WAYS)):
+            known = ", ".join((*HAPPENINGS, *WAYS))
+            raise ValueError(f"unknown happenings: {', '.join(unknown)}; known: {known}")
+        self.left_out = frozenset(left_out)
         self.chosen = [one for one in WEIGHTS if one.__name__ not in left_out]
         self._up_to = list(accumulate(WEIGHTS[one] for one in self.chosen))
 
     def step(self, firm: Firm) -> str:
         """Let one thing happen and answer its name; raises Impossible where nothing at all could."""
+        firm.left_out = self.left_out
         firm.begin()
         for _ in range(TRIES):
             few = len(firm.sites) < SITES_UNDER_WAY // 4
