@@ -250,6 +250,7 @@ def test_a_book_taken_up_again_is_the_book_that_was_kept(seed: int, steps: int) 
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(1800)  # five minutes on an idle machine
 def test_auditor_finds_nothing_after_half_a_million_writes() -> None:
     for seed in range(5000):
         clerk = Clerk(seed)
