@@ -341,11 +341,15 @@ def test_every_import_contract_refuses_what_it_forbids(copy: Path) -> None:
         "imports point one way",
         "words and steps do no I/O",
         "the simulator shares no code with what it tests",
+        "the simulator's books do no I/O",
+        "a life knows nothing of who shows it",
     }
     before = lint_imports(copy)
     assert before.startswith("exit code 0\n"), before
     (copy / "connectors/bad_edge.py").write_text("import streams.demo\n")
     (copy / "connectors/simulator/bad_simulator.py").write_text("import schemas.money\n")
+    (copy / "connectors/simulator/books/bad_book.py").write_text("import sqlite3\n")
+    (copy / "connectors/simulator/life/bad_life.py").write_text("import connectors.simulator.pages.messages\n")
     (copy / "schemas/bad_words.py").write_text("import psycopg\n")
     steps = [name for name in contracts()["words and steps do no I/O"]["source_modules"] if name != "schemas"]
     for number, step in enumerate(steps):
@@ -353,10 +357,12 @@ def test_every_import_contract_refuses_what_it_forbids(copy: Path) -> None:
         with (copy / (step.replace(".", "/") + ".py")).open("a") as module:
             module.write(driver)
     after = lint_imports(copy)
-    assert "Contracts: 0 kept, 3 broken." in after, after
+    assert "Contracts: 0 kept, 5 broken." in after, after
     for sentence in (
         "connectors.bad_edge -> streams.demo",
         "connectors.simulator.bad_simulator -> schemas.money",
+        "connectors.simulator.books.bad_book -> sqlite3",
+        "connectors.simulator.life.bad_life -> connectors.simulator.pages.messages",
         "schemas.bad_words -> psycopg",
     ):
         assert sentence in after, after
