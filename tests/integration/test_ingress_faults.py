@@ -13,7 +13,7 @@ import pytest
 
 from connectors.cluster import create_topics
 from connectors.local import Broker
-from connectors.quickbooks.webhook import IN_FLIGHT_MAX, PATH
+from connectors.quickbooks.webhook import ANSWER_S_MAX, IN_FLIGHT_MAX, PATH
 from schemas.topics import topics
 from tests.ingress import (
     IngressProcess,
@@ -28,7 +28,8 @@ from tests.ingress import (
     signed,
 )
 
-ANSWER_S_MAX = 2.5  # of most answers: some are late because this machine is busy, if the ingress is not
+INTUIT_S = 3.0  # so long it waits for an answer
+BUSY = 3  # so many times longer everything may take on a busy machine; without a limit of ours it is half a minute
 RECOVERY_S_MAX = 90.0
 
 
@@ -121,12 +122,16 @@ async def test_frozen_broker_means_503_in_time_and_nothing_acknowledged_is_lost(
         try:
             senders.seconds.clear()
             assert await senders.statuses(20) == [503] * 20
-            assert median(senders.seconds) < ANSWER_S_MAX
+            assert median(senders.seconds) < BUSY * ANSWER_S_MAX
         finally:
             node.thaw()
         await senders.until_accepted()
         assert await senders.statuses(20) == [200] * 20
     assert senders.acknowledged <= {record.value for record in await log.of(one)}
+
+
+def test_the_limit_of_an_answer_is_below_what_intuit_waits_for() -> None:
+    assert ANSWER_S_MAX < INTUIT_S - 0.5
 
 
 async def test_more_deliveries_than_may_wait_are_asked_to_come_again_at_once(
@@ -157,7 +162,7 @@ async def test_broker_stopped_and_started_again_is_only_delay(
         await asyncio.to_thread(node.start)
         await senders.until_accepted()
         assert set(await sending) <= {200, 503}
-    assert median(senders.seconds) < ANSWER_S_MAX
+    assert median(senders.seconds) < BUSY * ANSWER_S_MAX
     assert senders.acknowledged <= {record.value for record in await log.of(one)}
 
 
