@@ -117,7 +117,7 @@ class World:
             sealed=b"",
             related=(),
         )
-        return self._take(change, opened)
+        return self.take(change, opened)
 
     def customer(self, record_id: str, *, parent: str | None = None, name: str | None = None) -> Decision:
         raw: dict[str, Any] = {"Id": record_id, "DisplayName": name or f"Customer {record_id}"}
@@ -168,13 +168,21 @@ class World:
         self.minutes += 1
         now = START + timedelta(minutes=self.minutes if at is None else at)
         change = changes.RecordGone(record_type=record_type, record_id=record_id, announced_at=now, read_at=now)
-        return self._take(change)
+        return self.take(change)
 
     def declare(self, project_id: str) -> Decision:
-        return self._take(changes.ProjectDeclared(project_id=project_id, name=project_id))
+        return self.take(changes.ProjectDeclared(project_id=project_id, name=project_id))
 
-    def map(self, customer_id: str, project_id: str, *, reference: str = "", from_on: date | None = None) -> Decision:
-        known = self.books.customers.get(customer_id)
+    def map(
+        self,
+        customer_id: str,
+        project_id: str,
+        *,
+        reference: str = "",
+        from_on: date | None = None,
+        seen: int | None = None,
+    ) -> Decision:
+        """`seen` is the mapping version that the person saw, by default the present one."""
         request = changes.MapCustomer(
             decision_id=f"d{len(self.decisions)}",
             person="somebody",
@@ -182,16 +190,32 @@ class World:
             project_id=project_id,
             reference_number=reference,
             from_on=from_on,
-            mapping_version=0 if known is None else known.mapping_version,
+            mapping_version=self._seen(customer_id, seen),
         )
-        return self._take(request)
+        return self.take(request)
 
-    def release(self, customer_id: str) -> Decision:
-        version = self.books.customers[customer_id].mapping_version
+    def _seen(self, customer_id: str, seen: int | None) -> int:
+        known = self.books.customers.get(customer_id)
+        return seen if seen is not None else 0 if known is None else known.mapping_version
+
+    def release(self, customer_id: str, *, seen: int | None = None) -> Decision:
         request = changes.ReleaseCustomer(
-            decision_id=f"d{len(self.decisions)}", person="somebody", customer_id=customer_id, mapping_version=version
+            decision_id=f"d{len(self.decisions)}",
+            person="somebody",
+            customer_id=customer_id,
+            mapping_version=self._seen(customer_id, seen),
         )
-        return self._take(request)
+        return self.take(request)
+
+    def exclude(self, customer_id: str, reference_only: bool = False, *, seen: int | None = None) -> Decision:
+        request = changes.ExcludeCustomer(
+            decision_id=f"d{len(self.decisions)}",
+            person="somebody",
+            customer_id=customer_id,
+            reference_only=reference_only,
+            mapping_version=self._seen(customer_id, seen),
+        )
+        return self.take(request)
 
     def assign(self, record_type: str, record_id: str, project_id: str | None) -> Decision:
         request = changes.AssignDocument(
@@ -201,9 +225,9 @@ class World:
             record_id=record_id,
             project_id=project_id,
         )
-        return self._take(request)
+        return self.take(request)
 
-    def _take(self, change: Any, opened: Opened | None = None) -> Decision:
+    def take(self, change: Any, opened: Opened | None = None) -> Decision:
         decision = decide(self.books, change, START + timedelta(minutes=self.minutes), opened)
         self._keep(decision)
         if decision.reach:
