@@ -1,13 +1,15 @@
 """Every accounting situation of tests/situations ends as its author expects; and the suite can refuse."""
 
+import re
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
+from streams.books import Reason, WaitCause
 from tests.situation.__main__ import OURS, main
 from tests.situation.playing import play
-from tests.situation.reading import Situation, situations
+from tests.situation.reading import FIELDS, FIGURES, Situation, situations
 
 ALL = situations(OURS)
 
@@ -110,3 +112,19 @@ def test_a_rule_that_depended_on_the_order_of_arrival_would_be_told(tmp_path: Pa
     (tmp_path / "one.yaml").write_text(dedent(text))
     (situation,) = situations(tmp_path)
     assert any("another order" in difference.what for difference in play(situation))
+
+
+FORM = (Path(__file__).parents[2] / "docs/situations.md").read_text()
+
+
+def test_the_example_of_the_form_ends_as_expected(tmp_path: Path) -> None:
+    text = FORM.partition("<!-- example -->")[2].partition("<!-- end of example -->")[0]
+    (tmp_path / "one.yaml").write_text(text.replace("```yaml", "").replace("```", ""))
+    (situation,) = situations(tmp_path)
+    assert play(situation) == []
+
+
+def test_the_form_names_every_word_that_a_file_may_hold() -> None:
+    words = {*FIELDS, *FIGURES, *(word for words in FIELDS.values() for word in words)}
+    words |= {cause.value for cause in WaitCause} | {reason.value for reason in Reason}
+    assert sorted(word for word in words if not re.search(rf"(?<![\w]){re.escape(word)}(?![\w])", FORM)) == []
