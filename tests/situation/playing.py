@@ -64,9 +64,10 @@ def play(situation: Situation) -> list[Difference]:
 class Script:
     """A situation with every name resolved: which records are read when, what people ask, what is expected."""
 
-    def __init__(self, situation: Situation) -> None:
+    def __init__(self, situation: Situation, *, every: Situation | None = None) -> None:
+        """`every`: the whole situation, where this is its beginning only: names stand for what they stand for there."""
         self._situation = situation
-        self.names = Names(situation)
+        self.names = Names(every or situation)
         self._fields: dict[Key, dict[str, Any]] = {}  # what each record said last
         self._minute = 0
         self._lines: list[Read | Act] = [*self._beginning()]

@@ -10,6 +10,7 @@ from streams.books import Reason, WaitCause
 from tests.situation.__main__ import OURS, main
 from tests.situation.playing import play
 from tests.situation.reading import FIELDS, FIGURES, Situation, situations
+from tests.situation.worked import EXAMPLE, PAGE, written
 
 ALL = situations(OURS)
 
@@ -128,3 +129,10 @@ def test_the_form_names_every_word_that_a_file_may_hold() -> None:
     words = {*FIELDS, *FIGURES, *(word for words in FIELDS.values() for word in words)}
     words |= {cause.value for cause in WaitCause} | {reason.value for reason in Reason}
     assert sorted(word for word in words if not re.search(rf"(?<![\w]){re.escape(word)}(?![\w])", FORM)) == []
+
+
+def test_the_worked_examples_of_the_meaning_are_what_the_rules_make() -> None:
+    known = {situation.name: situation for situation in ALL}
+    page = PAGE.read_text()
+    assert written(page, known) == page, "python -m tests.situation.worked writes the tables anew"
+    assert len(EXAMPLE.findall(page)) >= 20
