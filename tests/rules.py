@@ -264,7 +264,7 @@ class World:
     def waiting(self) -> dict[tuple[str, str, str], Any]:
         """What waits now, by record and part, with its amount."""
         return {
-            (*key, part): waiting.amount and waiting.amount.amount
+            (*key, part): None if waiting.amount is None else waiting.amount.amount
             for key, document in self.books.documents.items()
             for part, waiting in document.booked.waiting.items()
         }
