@@ -60,6 +60,13 @@ class Timed:
         self.done = asyncio.Event()
         self.per_s = 0.0
 
+    @property
+    def progress(self) -> int:
+        return int(self._work.progress)
+
+    async def published(self, outcome: Outcome) -> None:
+        await self._work.published(outcome)
+
     async def do(self, batch: Sequence[Incoming]) -> Outcome:
         self._began = self._began or time.perf_counter()
         outcome: Outcome = await self._work.do(batch)
@@ -311,11 +318,11 @@ def run(records: int = RECORDS) -> list[Row]:
         asyncio.run(create_topics(bootstrap, TOPICS.all(), reads))
         begin = int(_measure(write_input, bootstrap, url, TOPICS.changes, records)[0])
         other = database.create("one_by_one", template="at_once")
-        ledger, ledger_mb = _measure(booked, bootstrap, url, TOPICS.changes, records)
-        nothing = _measure(empty_agent, bootstrap, url, TOPICS.changes, records)[0]
         events = records + CUSTOMERS
-        balance, balance_mb = _measure(projected, bootstrap, url, TOPICS.accounting_events, events)
-        nothing_events = _measure(empty_agent, bootstrap, url, TOPICS.accounting_events, events)[0]
+        ledger, ledger_mb, nothing = _beside_nothing(booked, bootstrap, url, TOPICS.changes, records)
+        balance, balance_mb, nothing_events = _beside_nothing(
+            projected, bootstrap, url, TOPICS.accounting_events, events
+        )
         ledger_one = _measure(booked_one_by_one, bootstrap, other, TOPICS.changes, ONE_BY_ONE, begin)[0]
         balance_one = _measure(projected_one_by_one, bootstrap, other, TOPICS.accounting_events, ONE_BY_ONE)[0]
     return [
@@ -326,6 +333,13 @@ def run(records: int = RECORDS) -> list[Row]:
         _memory("memory of the ledger's process", ledger_mb),
         _memory("memory of the projector's process", balance_mb),
     ]
+
+
+def _beside_nothing(measured: Measured, *arguments: Any) -> tuple[float, float, float]:
+    """The figure, the largest memory, and what an empty agent did on average before and after it."""
+    before = _measure(empty_agent, *arguments)[0]
+    figure, megabytes = _measure(measured, *arguments)
+    return figure, megabytes, (before + _measure(empty_agent, *arguments)[0]) / 2
 
 
 def _measure(measured: Measured, *arguments: Any) -> tuple[float, float]:

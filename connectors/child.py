@@ -18,7 +18,7 @@ from typing import IO, Any
 import psutil
 
 START_S_MAX = 90.0
-STOP_S_MAX = 30.0
+STOP_S_MAX = 45.0  # a worker gives its steps 30 s and needs a few to close the rest
 LOG_BYTES_MAX = 10_000_000
 
 # Called with what is being done, how much of it is done, and how much there is.

@@ -32,6 +32,7 @@ async def pool(database_url: str, *, connections_max: int = 8) -> AsyncIterator[
         kwargs={
             "options": "-c timezone=UTC -c datestyle=ISO -c lock_timeout=10s -c idle_in_transaction_session_timeout=15s"
         },
+        check=AsyncConnectionPool.check_connection,  # after a restart of the database all are lost at once
         open=False,
         timeout=10,
     )

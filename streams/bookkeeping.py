@@ -8,7 +8,6 @@ Source: design section 2, "The ledger"; docs/decisions/0006.
 """
 
 import json
-import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -115,7 +114,7 @@ class Bookkeeper:
         self._attempted: dict[int, Position] = {}  # what it tried to write last: its commit may have gone through
         self._writer = uuid4().hex  # stands beside what this process wrote
         self._parked = True  # an earlier process may have parked what is not in the topic yet
-        self.progressed_at = time.monotonic()  # a slice of a large input is progress, too
+        self.progress = 0  # transactions: a batch may need several, a large input one for each slice
 
     async def assigned(self, partitions: Collection[tuple[str, int]]) -> None:
         """Newly owned: forget what was remembered, publish what an earlier owner stored and could not publish."""
@@ -132,6 +131,9 @@ class Bookkeeper:
             await self._book(partition, records)
             await self._publish([partition])
         return Outcome()
+
+    async def published(self, outcome: Outcome) -> None:
+        """Nothing to do: the ledger publishes from its outboxes itself."""
 
     async def _book(self, partition: int, records: list[Incoming]) -> None:
         position = await self._position(partition)
@@ -172,7 +174,7 @@ class Bookkeeper:
             self._attempted[partition] = after
         self._positions[partition] = after
         self._parked = self._parked or bool(batch.unworkable)
-        self.progressed_at = time.monotonic()
+        self.progress += 1
         return after, finished
 
     async def _lock(self, connection: Connection, partition: int, expected: Position) -> None:

@@ -7,7 +7,9 @@ import asyncio
 import getpass
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -108,7 +110,7 @@ def worker(
             ready_file.touch()
 
     settings = _logging(_settings())
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with _ending_at_once(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run_worker(settings, ROLES if Role.ALL.value in chosen else chosen, ready=ready))
 
 
@@ -402,8 +404,34 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("INTOAEC_DEBUG"):
             raise
-        problems.print(escape(_sentence(error)), soft_wrap=True)
-        sys.exit(2 if isinstance(error, SettingsError) else 1)
+        sys.exit(_tell(error))
+
+
+def _tell(error: Exception) -> int:
+    """Say a problem in a sentence; the exit code."""
+    problems.print(escape(_sentence(error)), soft_wrap=True)
+    return 2 if isinstance(error, SettingsError) else 1
+
+
+@contextmanager
+def _ending_at_once() -> Iterator[None]:
+    """After the block the process ends with its exit code, whatever its threads wait for.
+
+    All that lasts is closed by then. A thread of Faust that leaves its group may wait a minute for an answer that
+    nobody needs; whoever started the process would take it for one that still works.
+    """
+    exit_code = 0
+    try:
+        yield
+    except SystemExit as ended:
+        exit_code = ended.code if isinstance(ended.code, int) else 1
+    except Exception as error:
+        if os.environ.get("INTOAEC_DEBUG"):
+            traceback.print_exc()
+        exit_code = _tell(error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
 
 
 def _sentence(error: BaseException) -> str:

@@ -8,11 +8,14 @@ the committed offset at the first record that is not done; a step that stands st
 
 import asyncio
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import faust
@@ -26,8 +29,8 @@ from schemas.wire import Incoming, Outcome, Outgoing, Unworkable
 
 BATCH_MAX = 1000
 BATCH_WAIT_S = 0.05
-RETRY_S = 15.0  # a batch that cannot be worked for this long ends the process; a rebalance waits no longer
-STALL_S = 60.0  # a lag without any finished batch for this long ends the process
+RETRY_S = 15.0  # a batch that goes no further for this long ends the process; a rebalance waits no longer
+STALL_S = 60.0  # a lag without any progress for this long ends the process
 STOP_S = 30.0
 log = structlog.get_logger()
 
@@ -35,8 +38,13 @@ log = structlog.get_logger()
 class Work(Protocol):
     """What a step does with a batch. It persists or calls out, never both."""
 
+    progress: int  # grows with everything inside a batch that is finished for good; else it stays
+
     async def do(self, batch: Sequence[Incoming]) -> Outcome:
         """Raises TransientError to be called again with the same batch; anything else ends the process."""
+
+    async def published(self, outcome: Outcome) -> None:
+        """The broker has this outcome's outputs; its batch is acknowledged next. Raises as `do` does. Safe twice."""
 
     async def assigned(self, partitions: Collection[tuple[str, int]]) -> None:
         """These (topic, partition) are this worker's from now on, and no others."""
@@ -96,19 +104,34 @@ async def _announce(runs: Sequence["_Run"], ready: Callable[[], None]) -> None:
     ready()
 
 
+class _Clock:
+    """How long a step has stood still: since the clock was started, or since the step last went further."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self.start()
+
+    def start(self) -> None:
+        self._seen, self._since = self._work.progress, time.monotonic()
+
+    def still_s(self) -> float:
+        if self._work.progress != self._seen:
+            self.start()
+        return time.monotonic() - self._since
+
+
 class _Run:
     """One step on its own Faust app."""
 
     def __init__(self, delivery: Delivery, step: Step) -> None:
         self._delivery, self._step = delivery, step
         self._owned: set[tuple[str, int]] = set()
-        self._finished_at = time.monotonic()
+        self._clock = _Clock(step.work)
         self.has_partitions = asyncio.Event()
 
     async def start(self) -> None:
         """Start the app on this loop."""
-        self._folder = tempfile.TemporaryDirectory(prefix="faust-")  # Faust wants one, even without tables
-        self._app = self._create_app(self._folder.name)
+        self._app = self._create_app(_folder())
         self._app.loop = asyncio.get_running_loop()
         self._app.finalize()
         self._watchdog = asyncio.create_task(self._watch())
@@ -123,7 +146,6 @@ class _Run:
             await asyncio.wait_for(self._app.stop(), timeout=STOP_S)
         except TimeoutError:
             log.warning("step did not stop in time", step=self._step.name, after_s=STOP_S)
-        self._folder.cleanup()
 
     async def crashed(self) -> None:
         """Returns never; raises what ended the app."""
@@ -143,8 +165,8 @@ class _Run:
             assigned = arguments[0]
             names = {topic.name for topic in self._step.reads}
             self._owned = {(tp.topic, tp.partition) for tp in assigned if tp.topic in names}
-            await self._retrying(lambda: self._step.work.assigned(self._owned))
-            self._finished_at = time.monotonic()
+            await self._retrying(partial(self._step.work.assigned, self._owned))
+            self._clock.start()
             self.has_partitions.set()
 
         app.on_partitions_assigned.connect(on_assigned, weak=False)
@@ -188,23 +210,27 @@ class _Run:
         stream.enable_acks = False
         async for events in stream.noack_take(step.batch_max, within=step.batch_wait_s):
             batch = [_incoming(event) for event in events]
-            outcome = await self._retrying(lambda batch=batch: step.work.do(batch))  # type: ignore[misc]
+            outcome = await self._retrying(partial(step.work.do, batch))
             if outcome.outputs:
-                await self._retrying(lambda outcome=outcome: delivery.publish(outcome.outputs))  # type: ignore[misc]
+                await self._retrying(partial(delivery.publish, outcome.outputs))
             if outcome.unworkable:
-                await self._retrying(
-                    lambda outcome=outcome: delivery.park(step.name, outcome.unworkable)  # type: ignore[misc]
-                )
-            published = getattr(step.work, "published", None)
-            if published is not None:
-                await published(outcome)
+                await self._retrying(partial(delivery.park, step.name, outcome.unworkable))
+            await self._retrying(partial(step.work.published, outcome))
             for event in events:
                 event.ack()
-            self._finished_at = time.monotonic()
+            self._clock.start()
 
     async def _retrying(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Until it is done: RETRY_S from its first failure on, and again whenever it has gone further."""
+        clock: _Clock | None = None
+
+        def may_work_later(error: Exception) -> bool:
+            nonlocal clock
+            clock = clock or _Clock(self._step.work)  # not from its beginning: the machine may have stood still
+            return isinstance(error, TransientError) and clock.still_s() < RETRY_S
+
         async for attempt in stamina.retry_context(
-            on=TransientError, attempts=None, timeout=RETRY_S, wait_initial=0.1, wait_max=2.0
+            on=may_work_later, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0
         ):
             with attempt:
                 return await call()
@@ -213,12 +239,16 @@ class _Run:
         """End the process when there is work and none is finished: a stuck consumer looks healthy otherwise."""
         while True:
             await asyncio.sleep(STALL_S / 4)
-            finished_at = max(self._finished_at, getattr(self._step.work, "progressed_at", 0.0))
-            if time.monotonic() - finished_at < STALL_S or not self._owned:
+            if self._clock.still_s() < STALL_S or not self._owned:
                 continue
             if await self._delivery.lag(self._step.name, self._owned):
                 raise SystemExit(70)
-            self._finished_at = time.monotonic()
+            self._clock.start()
+
+
+def _folder() -> str:
+    """Faust wants one, and keeps nothing in it without tables: so all share it, and a kill leaves no other behind."""
+    return str(Path(tempfile.gettempdir()) / f"intoaec-faust-{os.getuid()}")
 
 
 def _incoming(event: Any) -> Incoming:

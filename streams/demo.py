@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from rich.table import Table
 
 from connectors.child import CannotStart
 from connectors.local import Broker, Database
-from connectors.postgres import migrate
+from connectors.postgres import MIGRATIONS, migrate
 from streams.local_system import LocalSystem, kept_environment, new_environment
 from streams.requests import Mapping, Requests
 from streams.topology import opened, prepare_topics
@@ -37,6 +38,9 @@ SIMULATOR_PORT = 8090
 HISTORY_S_MAX = 180.0
 WEBHOOK_S_MAX = 60.0
 PERSON = "demo"
+OTHER_BUILD = (
+    "What an earlier `make demo` kept is of another build. Type `make demo-reset` to forget it, then `make demo` again."
+)
 
 
 class DemoFailed(Exception):
@@ -92,6 +96,7 @@ def _start(stack: ExitStack, console: Console, folder: Path, bootstrap: str, dat
             bootstrap = stack.enter_context(Broker.start(folder / "kafka", progress=step)).bootstrap
         if not database_url:
             database_url = stack.enter_context(Database.start(folder / "postgres", progress=step)).url
+            _refuse_other_build(folder)
         environment = kept_environment(folder / "settings.json", _environment(bootstrap, database_url))
         system = LocalSystem(folder, environment)
         stack.callback(system.stop)
@@ -103,8 +108,27 @@ def _start(stack: ExitStack, console: Console, folder: Path, bootstrap: str, dat
         step("starting ingress, pages and worker", 0, 0)
         system.ingress()
         system.web()
-        system.worker(progress=step)
+        _start_worker(system, step)
     return Demo(console, system, database_url)
+
+
+def _refuse_other_build(folder: Path, migrations: Path = MIGRATIONS) -> None:
+    """Tables that were made by other migrations fit no more; migrations that came since are no obstacle."""
+    file = folder / "migrations.json"
+    kept: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+    ours = {path.name: sha256(path.read_bytes()).hexdigest() for path in migrations.glob("*.sql")}
+    if any(ours.get(name) != digest for name, digest in kept.items()):
+        raise CannotStart(OTHER_BUILD)
+    file.write_text(json.dumps(ours, indent=2))
+
+
+def _start_worker(system: LocalSystem, step: Callable[[str, int, int], None]) -> None:
+    try:
+        system.worker(progress=step)
+    except CannotStart as error:
+        if "offsets align" in system.children["worker"].log.read_text():
+            raise CannotStart(OTHER_BUILD) from error
+        raise
 
 
 def _environment(bootstrap: str, database_url: str) -> dict[str, str]:

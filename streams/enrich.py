@@ -130,10 +130,10 @@ class Enrich:
     def __init__(self, quickbooks: QuickBooksReads, control: Control, seals: Seals, topics: Topics) -> None:
         self._reader = Reader(quickbooks)
         self._control = control
-        self._seals = seals
-        self._topics = topics
+        self._seals, self._topics = seals, topics
         self._unpublished: tuple[Outcome, Mapping[Key, Shown], Mapping[str, datetime]] | None = None
         self._told: set[str] = set()  # companies that nobody connected, once for a process
+        self.progress = 0  # a batch that fails is read again: nothing is finished inside it
 
     async def do(self, batch: Sequence[Incoming]) -> Outcome:
         """Read what this batch asks for. Raises TransientError when the database is away."""

@@ -236,6 +236,7 @@ class ParkedFeed:
 
     def __init__(self, connections: AsyncConnectionPool[Connection], topics: Topics) -> None:
         self._connections, self._ids = connections, topics.ids
+        self.progress = 0  # a batch is one transaction: nothing is finished inside it
 
     async def do(self, batch: Sequence[Incoming]) -> Outcome:
         """Safe twice: the same bytes have the same place."""
@@ -252,6 +253,9 @@ class ParkedFeed:
             async with transaction(self._connections) as connection, connection.cursor() as cursor:
                 await cursor.executemany(_SQL["park_published"], rows)
         return Outcome(unworkable=unworkable)
+
+    async def published(self, outcome: Outcome) -> None:
+        """Nothing to do: rows are all that becomes of the feed."""
 
     async def assigned(self, partitions: Collection[tuple[str, int]]) -> None:
         """Nothing is remembered between batches."""

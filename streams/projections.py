@@ -96,6 +96,9 @@ class Posting(NamedTuple):
     credit_to_other: Decimal = ZERO
 
 
+FIGURES = Posting._fields[2:]  # of a balance, too: columns with the same names
+
+
 class DocumentKind(StrEnum):
     """QuickBooks' names of the documents that projects hold."""
 
@@ -233,18 +236,7 @@ def _post(envelope: accounting.Envelope, posting: Posting, row: BalanceRow | Non
     return row._replace(
         last_accounting_on=max(row.last_accounting_on, posting.on),
         last_version=version,
-        invoiced_gross=row.invoiced_gross + posting.invoiced_gross,
-        invoiced_tax=row.invoiced_tax + posting.invoiced_tax,
-        credited=row.credited + posting.credited,
-        cash_received=row.cash_received + posting.cash_received,
-        open_invoices=row.open_invoices + posting.open_invoices,
-        unused_credit=row.unused_credit + posting.unused_credit,
-        unapplied=row.unapplied + posting.unapplied,
-        refunds=row.refunds + posting.refunds,
-        credit_in=row.credit_in + posting.credit_in,
-        credit_out=row.credit_out + posting.credit_out,
-        applied_to_other=row.applied_to_other + posting.applied_to_other,
-        credit_to_other=row.credit_to_other + posting.credit_to_other,
+        **{figure: getattr(row, figure) + getattr(posting, figure) for figure in FIGURES},
     )
 
 

@@ -68,6 +68,7 @@ class Projector:
         self._names = {"projector": projection.name, "generation": generation}
         self._envelope = _ENVELOPES[projection.kind]
         self._stream_of = attrgetter(f"envelope.{projection.kind}_id")
+        self.progress = 0  # a batch is one transaction: nothing is finished inside it
 
     @property
     def name(self) -> str:
@@ -83,6 +84,9 @@ class Projector:
 
     async def assigned(self, partitions: Collection[tuple[str, int]]) -> None:
         """Nothing to do: positions are read from the database with each batch, never remembered."""
+
+    async def published(self, outcome: Outcome) -> None:
+        """Nothing to do: a projector publishes nothing."""
 
     async def resume(self, stream_id: str) -> int:
         """Go on with a blocked stream from the ledger's event table; the number of events applied.

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as of_properties
 from psycopg import conninfo, sql
 
 from connectors.config import Settings
@@ -21,6 +23,9 @@ from connectors.local import Broker, Database
 from connectors.postgres import migrate
 
 EXTERNAL = {name: os.environ.get(name, "") for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP", "TEST_WITH")}
+# The machine may be busy, and the first draw of text builds a table: neither says anything about our code.
+of_properties.register_profile("calm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+of_properties.load_profile("calm")
 LOCALHOST = ("127.0.0.1", "::1", "localhost", "", None)
 
 

@@ -26,8 +26,8 @@ from schemas.wire import Incoming
 
 OLD_TOKEN = "old-verifier-token"
 NEW_TOKEN = "new-verifier-token"
-START_S_MAX = 30.0
-LIMIT_S = 30.0
+START_S_MAX = 90.0
+LIMIT_S = 90.0
 
 
 def settings(bootstrap: str, prefix: str) -> Settings:

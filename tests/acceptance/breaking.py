@@ -62,7 +62,7 @@ def install_gates(running: Running) -> None:
 
 
 @contextmanager
-def held_at(running: Running, stop: Stop, within_s: float = 30.0) -> Iterator[str]:
+def held_at(running: Running, stop: Stop, within_s: float = 120.0) -> Iterator[str]:
     """The name of a worker that stands at this stop until the block ends."""
     if stop is Stop.COMMITTED_NOT_PUBLISHED:
         with _held_before_publishing(running, within_s) as name:
@@ -123,7 +123,7 @@ class Keeper:
             assert child.running, f"{name} has ended by itself: {child.last_words()}"
             child.kill()
 
-    def wait_until_all_run(self, within_s: float = 60.0) -> None:
+    def wait_until_all_run(self, within_s: float = 180.0) -> None:
         """Every worker runs, and owns partitions or is ready to."""
         self._running.wait_for(self._all_run, within_s, lambda: self.ended)
 
@@ -186,7 +186,7 @@ def changing(running: Running, company_id: str, seed: int, *, count: int = 2, ev
 # --- what is right -----------------------------------------------------------------------------------------------
 
 
-def assert_right(running: Running, *company_ids: str, within_s: float = 90.0) -> None:
+def assert_right(running: Running, *company_ids: str, within_s: float = 180.0) -> None:
     """Nothing is lost, doubled, parked or blocked; figures are QuickBooks' own; versions are whole."""
     running.settle(within_s)
     for company_id in company_ids:
@@ -264,7 +264,7 @@ def command(running: Running, *arguments: str) -> tuple[int, str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=180,
     )
     return done.returncode, done.stdout + done.stderr
 

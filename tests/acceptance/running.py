@@ -49,7 +49,7 @@ class Running:
         for number, company_id in enumerate((FIRST, SECOND)[:companies]):
             asyncio.run(self.system.connect(f"organisation-{number}", company_id))
             self.connected.append(company_id)
-        self.wait_for(lambda: self.rows("SELECT state FROM control.companies") == [("active",)] * companies, 120)
+        self.wait_for(lambda: self.rows("SELECT state FROM control.companies") == [("active",)] * companies, 180)
         for company_id in self.connected:
             self.sync(company_id)
         self.settle()
@@ -66,7 +66,7 @@ class Running:
             await requests.declare(company_id, [(p["project_id"], p["name"]) for p in catalogue])
             wanted = {p["customer_id"]: p["project_id"] for p in reversed(catalogue)}
             asked = await requests.map(company_id, "tester", [Mapping(c, p) for c, p in wanted.items()])
-            return await requests.answers(company_id, asked, within_s=60)
+            return await requests.answers(company_id, asked, within_s=120)
 
     def ask_to_map(self, company_id: str, customer_id: str, project_id: str) -> str:
         """Declare a project and ask to map a customer into it; returns the decision's id without its answer."""
@@ -84,7 +84,7 @@ class Running:
     def simulator(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The simulator's control API."""
         url = f"{self.system.urls['simulator']}/_sim{path}"
-        answer = httpx.request(method, url, json=body, timeout=30, trust_env=False)
+        answer = httpx.request(method, url, json=body, timeout=60, trust_env=False)
         assert answer.status_code < 400, answer.text
         return json.loads(answer.text, parse_float=Decimal)
 
@@ -100,7 +100,7 @@ class Running:
         signed = base64.b64encode(hmac.digest(key, body, hashlib.sha256)).decode()
         headers = {"intuit-signature": signature or signed, "content-type": "application/json"}
         url = f"{self.system.urls['ingress']}/webhooks/quickbooks"
-        return httpx.post(url, content=body, headers=headers, timeout=5, trust_env=False).status_code
+        return httpx.post(url, content=body, headers=headers, timeout=30, trust_env=False).status_code
 
     # --- our side ------------------------------------------------------------------------------------------------
 
@@ -125,14 +125,13 @@ class Running:
         truth = self.simulator("GET", f"/companies/{company_id}/truth")
         return differences(truth, self.rows(OPEN_AMOUNTS, company_id, company_id))
 
-    def settle(self, within_s: float = 60.0) -> None:
+    def settle(self, within_s: float = 180.0) -> None:
         """Wait until nothing is on its way any more."""
         self.wait_for(lambda: not self.unsettled(), within_s, self.unsettled)
 
     def unsettled(self) -> list[str]:
-        """What is still on its way."""
+        """What is still on its way; the groups are asked last, and only when nothing else is: that takes its time."""
         found = [] if self.simulator("GET", "/webhooks")["idle"] else ["webhooks"]
-        found += [f"{group} lags" for group in asyncio.run(self._lagging())]
         queries = {
             "gap": "SELECT FROM control.companies WHERE gap_since IS NOT NULL",
             "unread": "SELECT FROM control.unread",
@@ -140,17 +139,22 @@ class Running:
             "unasked": "SELECT FROM ledger.read_requests",
             "unprojected": _UNPROJECTED,
         }
-        return found + [name for name, query in queries.items() if self.rows(query)]
+        found += [name for name, query in queries.items() if self.rows(query)]
+        return found or [f"{group} lags" for group in asyncio.run(self._lagging())]
 
     async def _lagging(self) -> list[str]:
         settings = self.system.settings
-        found = []
-        for group, names in groups(settings).items():
-            positions = await group_positions(settings.kafka_bootstrap, group, names)
-            found += [group] if any(position.lag for position in positions.values()) else []
-        return found
+        read = groups(settings)
+        found = await asyncio.gather(
+            *(group_positions(settings.kafka_bootstrap, group, names) for group, names in read.items())
+        )
+        return [
+            group
+            for group, positions in zip(read, found, strict=True)
+            if any(position.lag for position in positions.values())
+        ]
 
-    def wait_for(self, found: Callable[[], Any], within_s: float = 60.0, detail: Callable[[], Any] = str) -> Any:
+    def wait_for(self, found: Callable[[], Any], within_s: float = 120.0, detail: Callable[[], Any] = str) -> Any:
         """Poll until there is something, with a limit."""
         deadline = time.monotonic() + within_s
         while not (result := found()):

@@ -13,11 +13,15 @@ from tests.acceptance.running import FIRST, Running
 
 def forget_offsets(running: Running) -> None:
     """As a broker does after the retention of offsets, or one that was made anew and filled from a copy."""
-
     settings = running.system.settings
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap})
     left = set(groups(settings))
-    running.wait_for(lambda: not left or left.difference_update(_forgotten(admin, left)) or not left, 60, lambda: left)
+
+    def all_forgotten() -> bool:
+        left.difference_update(_forgotten(admin, left))
+        return not left
+
+    running.wait_for(all_forgotten, detail=lambda: left)
 
 
 def _forgotten(admin: AdminClient, names: set[str]) -> set[str]:

@@ -17,6 +17,7 @@ from tests.acceptance.conftest import PAIR
 from tests.acceptance.running import FIRST, Running
 
 ANY_MOMENT_S_MAX = 2.0
+THAWED_S_MAX = 120.0  # a fenced worker stops its other steps in order: 30 s for them, and what a slow machine adds
 
 
 def a_seed() -> int:
@@ -65,7 +66,7 @@ def test_a_worker_thawed_with_work_in_hand_is_fenced_and_writes_nothing(pair: Ru
         assert_right(pair, FIRST)  # the other has taken over
         before = books(pair, "ledger.inputs")
         pair.system.children[frozen].signal(signal.SIGCONT)
-        pair.wait_for(lambda: keeper.ended, 30)
+        pair.wait_for(lambda: keeper.ended, THAWED_S_MAX)
         keeper.wait_until_all_run()
     assert [(ended.name, ended.exit_code) for ended in keeper.ended] == [(frozen, 1)]
     assert "another worker owns it" in keeper.ended[0].log
@@ -76,10 +77,10 @@ def test_a_worker_thawed_with_work_in_hand_is_fenced_and_writes_nothing(pair: Ru
 def test_a_worker_frozen_inside_a_transaction_delays_the_other_for_a_while_and_no_more(pair: Running) -> None:
     with Keeper(pair, PAIR) as keeper:
         frozen = freeze_while_deciding(pair)
-        assert_right(pair, FIRST, within_s=120)  # the database ended what stood idle; until then the other tried
+        assert_right(pair, FIRST)  # the database ended what stood idle; until then the other tried
         before = books(pair, "ledger.inputs")
         pair.system.children[frozen].signal(signal.SIGCONT)
-        pair.wait_for(lambda: frozen in [ended.name for ended in keeper.ended], 30)
+        pair.wait_for(lambda: frozen in [ended.name for ended in keeper.ended], THAWED_S_MAX)
     assert books(pair, "ledger.inputs") == before
 
 

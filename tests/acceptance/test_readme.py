@@ -218,7 +218,7 @@ def test_tables_of_the_readme_are_those_of_the_code() -> None:
 # --- running -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def stands_for(system: Running) -> dict[str, str]:
     """What the README's words in capitals stand for in the system under test."""
     system.change(FIRST, 5, 77)
@@ -252,7 +252,7 @@ def run(system: Running, words: list[str]) -> subprocess.CompletedProcess[str]:
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment |= system.system.environment | {"COLUMNS": "300"}
     command = [str(Path(sys.executable).with_name("intoaec")), *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
 
 
 @pytest.fixture

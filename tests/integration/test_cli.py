@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -68,6 +69,19 @@ def run(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: py
 def execute(database_url: str, statement: str, parameters: Any = None) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(statement.encode(), parameters)
+
+
+def test_a_worker_that_is_done_does_not_wait_for_threads_that_it_did_not_start() -> None:
+    """Faust's threads may wait for a broker's answer for a minute after all is closed."""
+    lines = (
+        "import threading",
+        "from streams import cli",
+        "threading.Thread(target=threading.Event().wait).start()",
+        "with cli._ending_at_once():",
+        "    raise cli.NotDone('another worker owns it')",
+    )
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "another worker owns it\n")
 
 
 def test_missing_settings_are_all_named_in_one_message(run: Run) -> None:

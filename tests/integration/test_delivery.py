@@ -41,6 +41,8 @@ class Doing:
     outcome: Callable[[Sequence[Incoming]], Outcome] = lambda batch: Outcome()
     done: list[int] = field(default_factory=list)
     calls: int = 0
+    progress: int = 0
+    told: list[Outcome] = field(default_factory=list)
 
     async def do(self, batch: Sequence[Incoming]) -> Outcome:
         self.calls += 1
@@ -48,6 +50,9 @@ class Doing:
             await self.before(batch)
         self.done += [record.offset for record in batch]
         return self.outcome(batch)
+
+    async def published(self, outcome: Outcome) -> None:
+        self.told.append(outcome)
 
     async def assigned(self, partitions: Collection[tuple[str, int]]) -> None:
         pass
@@ -103,7 +108,7 @@ async def place(broker: RunningBroker, topic_prefix: str) -> AsyncIterator[Place
         yield Place(broker.bootstrap, topic, group, publisher.publish)
 
 
-async def until(found: Callable[[], bool], within_s: float = 30) -> None:
+async def until(found: Callable[[], bool], within_s: float = 90) -> None:
     async with asyncio.timeout(within_s):
         while not found():  # noqa: ASYNC110 (a poll with a limit)
             await asyncio.sleep(0.02)
@@ -122,7 +127,7 @@ def raise_at(offset: int, error: Exception, times: int = 10_000) -> Callable[[Se
 async def ended_by(place: Place, work: Doing, error: type[Exception], **more: Any) -> None:
     with pytest.raises(error):
         async with place.run(work, **more) as running:
-            await asyncio.wait([running], timeout=60)
+            await asyncio.wait([running], timeout=120)
 
 
 @pytest.mark.parametrize(("batch_max", "broken"), [(BATCH, 0), (BATCH, 120), (1, 20)])
@@ -158,6 +163,60 @@ async def test_what_never_works_in_time_ends_the_process_unacknowledged(
     await ended_by(place, work, TransientError)
     assert work.calls > 1
     assert await place.committed() == 0
+
+
+async def test_time_that_went_by_before_the_first_failure_does_not_count(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was frozen with work in hand tries once more and learns that another owns it."""
+    monkeypatch.setattr(delivery, "RETRY_S", 0.05)
+    failures = [TransientError("the database closed the connection")]
+
+    async def frozen_first(batch: Sequence[Incoming]) -> None:
+        if failures:
+            await asyncio.sleep(0.2)
+            raise failures.pop()
+
+    work = Doing(before=frozen_first)
+    async with place.run(work):
+        await until(lambda: len(work.done) == COUNT)
+    assert failures == []
+
+
+async def test_each_progress_inside_a_batch_gives_it_its_time_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "RETRY_S", 0.05)  # shorter than any wait between two tries
+    work = Doing()
+
+    async def goes_further_three_times(batch: Sequence[Incoming]) -> None:
+        work.progress += work.calls <= 3
+        raise TransientError("the database is away")
+
+    work.before = goes_further_three_times
+    await ended_by(place, work, TransientError)
+    assert work.calls == 4
+    assert await place.committed() == 0
+
+
+async def test_a_step_is_told_before_the_acknowledgement_what_was_published_and_may_fail_for_a_while(
+    place: Place,
+) -> None:
+    failures = [TransientError("the database is away")] * 2
+
+    class Told(Doing):
+        async def published(self, outcome: Outcome) -> None:
+            assert await place.committed() < COUNT
+            if failures:
+                raise failures.pop()
+            await super().published(outcome)
+
+    place.batch_max = COUNT
+    work = Told(outcome=copied(place))
+    async with place.run(work):
+        await until(lambda: sum(len(outcome.outputs) for outcome in work.told) == COUNT)
+    assert failures == []
+    assert await place.committed() == COUNT
 
 
 def every_hundredth(batch: Sequence[Incoming]) -> Outcome:
@@ -219,11 +278,11 @@ async def test_a_stop_within_a_batch_finishes_it_and_doubles_nothing(place: Plac
     work = Doing(before=before)
     stop = asyncio.Event()
     running = asyncio.create_task(place.delivery().run([place.step(work)], stop=stop, ready=lambda: None))
-    await asyncio.wait_for(within.wait(), 30)
+    await asyncio.wait_for(within.wait(), 90)
     before_stop = len(work.done)
     stop.set()
     asyncio.get_running_loop().call_later(0.5, go_on.set)  # the stop has begun when the batch goes on
-    await asyncio.wait_for(running, 30)
+    await asyncio.wait_for(running, 90)
     assert len(work.done) > before_stop
     assert await place.committed() == len(work.done)
 
@@ -239,7 +298,7 @@ async def test_ready_is_said_when_every_step_owns_partitions_and_one_crash_ends_
     broken = place.step(Doing(before=raise_at(0, Broken())))
     both = place.delivery().run([broken, other], stop=asyncio.Event(), ready=ready.set)
     with pytest.raises(Broken):
-        await asyncio.wait_for(both, 60)
+        await asyncio.wait_for(both, 120)
     assert await place.committed() == 0
 
 

@@ -33,7 +33,7 @@ async def running(broker: RunningBroker, group: str, topic: str) -> AsyncIterato
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=broker.bootstrap, group_id=group, enable_auto_commit=False)
     await consumer.start()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not consumer.assignment():
                 await consumer.getmany(timeout_ms=100)
         yield consumer

@@ -426,7 +426,7 @@ async def test_events_that_arrive_while_a_project_is_resumed_are_not_lost(connec
 
 async def _waiting_for_a_lock(connections: Pool) -> None:
     query = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    for _ in range(1000):
+    for _ in range(6000):
         if await rows(connections, query):
             return
         await asyncio.sleep(0.01)

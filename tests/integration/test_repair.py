@@ -253,7 +253,7 @@ async def test_a_full_ledger_holds_the_next_page_back(
         return 0 if booked else 1_000_000
 
     sweeping = asyncio.create_task(replace(repair, lag=lag).sweep_one())
-    await asyncio.wait_for(waiting.wait(), 20)
+    await asyncio.wait_for(waiting.wait(), 60)
     assert records(process) == []
     booked = True
     await sweeping

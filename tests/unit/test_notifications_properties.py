@@ -3,15 +3,13 @@
 import contextlib
 import json
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import UnprocessableError
 from schemas.notifications import Operation, parse_notification, split_delivery
 from tests.unit.test_notifications import INVOICE, MERGE, legacy
 
-# The machine may be busy, and the first draw of text builds a table: neither says anything about our code.
-calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SPACE = st.text(" \t\r\n", max_size=3).map(str.encode)
 TREES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -31,7 +29,6 @@ def events(draw: st.DrawFn) -> tuple[str, bytes]:
     return company, text.encode("utf-8", "surrogatepass")
 
 
-@calm
 @given(st.lists(st.tuples(events(), SPACE, SPACE), max_size=6))
 def test_every_cloudevent_keeps_its_bytes_and_company(parts: list[tuple[tuple[str, bytes], bytes, bytes]]) -> None:
     body = b"[" + b",".join(before + value + after for (_, value), before, after in parts) + b"]"
@@ -40,7 +37,6 @@ def test_every_cloudevent_keeps_its_bytes_and_company(parts: list[tuple[tuple[st
     assert split.unreadable == []
 
 
-@calm
 @given(st.lists(st.tuples(COMPANIES, st.lists(events(), min_size=1, max_size=3)), max_size=4))
 def test_every_legacy_entity_keeps_its_bytes_and_company(parts: list[tuple[str, list[tuple[str, bytes]]]]) -> None:
     body = legacy(*((company.encode(), [value for _, value in held]) for company, held in parts))
@@ -48,7 +44,6 @@ def test_every_legacy_entity_keeps_its_bytes_and_company(parts: list[tuple[str, 
     assert [(entry.company_id, entry.value) for entry in split_delivery(body).entries] == expected
 
 
-@calm
 @given(
     st.sampled_from([b"[" + INVOICE + b"," + MERGE + b"]", legacy((b"1", [INVOICE, MERGE]))]),
     st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 6), st.binary(max_size=4)), max_size=4),
@@ -64,7 +59,6 @@ def test_mutant_of_a_delivery_is_cut_into_its_own_bytes_or_refused_with_a_reason
         assert all(value in body for value, _ in split.unreadable)
 
 
-@calm
 @given(st.binary(max_size=200) | TREES.map(lambda tree: json.dumps(tree).encode()))
 def test_no_value_raises_anything_but_a_reason(value: bytes) -> None:
     with contextlib.suppress(UnprocessableError):
@@ -73,7 +67,6 @@ def test_no_value_raises_anything_but_a_reason(value: bytes) -> None:
         parse_notification(value, {"company_id": b"1"})
 
 
-@calm
 @given(
     st.fixed_dictionaries(
         {"specversion": st.just("1.0"), "intuitaccountid": COMPANIES, "intuitentityid": COMPANIES},

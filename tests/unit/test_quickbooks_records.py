@@ -7,15 +7,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import money
 from schemas.errors import UnprocessableError
 from schemas.quickbooks import CUSTOMER, INVOICE, PAYMENT, RECORD_TYPES, Payment, SalesDocument, parse_record
-
-# The machine may be busy, and the first draw of text builds a table: neither says anything about our code.
-calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 RECORDS: dict[str, dict[str, Any]] = {
     CUSTOMER: {
@@ -128,7 +125,7 @@ def assert_storable_reason(error: UnprocessableError) -> None:
 PLACES = [(record_type, path) for record_type, record in RECORDS.items() for path in paths(record)]
 
 
-@settings(calm, max_examples=500)
+@settings(max_examples=500)
 @given(st.sampled_from(PLACES), st.sampled_from(POISON) | VALUES)
 def test_any_value_in_any_field_is_kept_whole_or_refused_with_a_reason(
     place: tuple[str, tuple[Any, ...]], text: str
@@ -140,7 +137,6 @@ def test_any_value_in_any_field_is_kept_whole_or_refused_with_a_reason(
         assert_storable_reason(error)
 
 
-@calm
 @given(
     st.sampled_from(RECORD_TYPES), st.binary(max_size=200) | VALUES.map(lambda text: text.encode("utf-8", "replace"))
 )

@@ -72,7 +72,7 @@ def figures(world: World) -> dict[str, dict[str, Decimal]]:
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(histories(), st.integers())
 def test_any_order_and_repetition_ends_in_the_same_books(reads: list[Read], seed: int) -> None:
     shuffled = reads + reads[: len(reads) // 2]
@@ -82,7 +82,7 @@ def test_any_order_and_repetition_ends_in_the_same_books(reads: list[Read], seed
     assert found.waiting() == expected.waiting()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(histories())
 def test_reading_everything_again_adds_no_event(reads: list[Read]) -> None:
     world = played(reads)
@@ -92,7 +92,7 @@ def test_reading_everything_again_adds_no_event(reads: list[Read]) -> None:
     assert len(world.facts) == before
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(histories())
 def test_what_stands_in_projects_and_what_waits_is_all_that_quickbooks_has(reads: list[Read]) -> None:
     world = played(reads)

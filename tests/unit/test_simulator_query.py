@@ -179,7 +179,7 @@ def test_list_of_ids_is_found_quickly_among_ten_thousand_invoices() -> None:
     statement = f"select * from Invoice where Id in ({wanted})"
     encode(books.query(statement))
     best = min(timed(lambda: encode(books.query(statement))) for _ in range(5))
-    assert best < 0.05  # a few milliseconds on an idle machine
+    assert best < 0.5  # a few milliseconds on an idle machine; seconds where all are looked at
 
 
 def timed(work: Any) -> float:
