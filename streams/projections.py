@@ -3,7 +3,7 @@
 Reads: events of schemas.accounting, in the order of their versions; a company's are in streams.company_projections.
 Writes: nothing; a `Change` says which row of which table becomes what, and streams.projector does it.
 Guarantees: a row depends on the events of its own stream alone; amounts are exact; currencies never mix.
-Source: design, "Posting table"; streams/sql/migrations/0003_read_tables.sql holds the meaning of each column.
+Source: design, "Posting table"; the migrations 0003_read_tables.sql and 0006_home_figures.sql say what columns mean.
 """
 
 from datetime import date
@@ -34,6 +34,8 @@ from schemas.accounting import (
     DocumentMovedOut,
     DocumentRemoved,
     DocumentRevised,
+    Exchanged,
+    ExchangeDifferenceReversed,
     Figures,
     InvoiceDeleted,
     LinkEvent,
@@ -77,6 +79,20 @@ from streams.read_tables import (
 # --- posting table: project-balance-v1 ----------------------------------------------------------------------------
 
 
+class AtHome(NamedTuple):
+    """What one event adds in home currency."""
+
+    currency: str
+    invoiced_gross: Decimal = ZERO
+    credited: Decimal = ZERO
+    cash_received: Decimal = ZERO
+    open_invoices: Decimal = ZERO
+    unused_credit: Decimal = ZERO
+    unapplied: Decimal = ZERO
+    refunds: Decimal = ZERO
+    exchange_difference: Decimal = ZERO
+
+
 class Posting(NamedTuple):
     """What one event adds to its project's figures, in one currency and at one date."""
 
@@ -94,6 +110,7 @@ class Posting(NamedTuple):
     credit_out: Decimal = ZERO
     applied_to_other: Decimal = ZERO
     credit_to_other: Decimal = ZERO
+    home: AtHome | None = None  # None: the event states none
 
 
 class DocumentKind(StrEnum):
@@ -146,6 +163,8 @@ def postings(body: AccountingEvent) -> tuple[Posting, ...]:
             return (_of_share(body.before, -1),)
         case Application() | OtherApplication() | CreditApplication() | OtherCreditApplication() | CreditTransfer():
             return (_of_link(body),)
+        case Exchanged():
+            return (_of_exchanged(body),)
         case CustomerMapped() | CustomerReleased() | CustomersMerged():
             return ()
         case _:
@@ -154,40 +173,89 @@ def postings(body: AccountingEvent) -> tuple[Posting, ...]:
 
 def _of_document(kind: DocumentKind, figures: Figures, sign: int) -> Posting:
     currency, on, total = figures.total.currency, figures.issued_on, sign * figures.total.amount
+    home = _document_at_home(kind, figures, sign)
     match kind:
         case DocumentKind.INVOICE:
             deposit = sign * _same_currency(figures.deposit, currency)
             tax = sign * _same_currency(figures.tax, currency)
             # Deposit taken on the invoice is cash and leaves less open.
-            return Posting(currency, on, total, tax, ZERO, deposit, total - deposit)
+            return Posting(currency, on, total, tax, ZERO, deposit, total - deposit, home=home)
         case DocumentKind.CREDIT_MEMO:
-            return Posting(currency, on, credited=total, unused_credit=total)
+            return Posting(currency, on, credited=total, unused_credit=total, home=home)
         case DocumentKind.REFUND:
-            return Posting(currency, on, refunds=total)
+            return Posting(currency, on, refunds=total, home=home)
+        case _:
+            assert_never(kind)
+
+
+def _document_at_home(kind: DocumentKind, figures: Figures, sign: int) -> AtHome | None:
+    if figures.home_total is None:
+        return None
+    currency, total = figures.home_total.currency, sign * figures.home_total.amount
+    match kind:
+        case DocumentKind.INVOICE:
+            deposit = ZERO if figures.home_deposit is None else sign * figures.home_deposit.amount
+            return AtHome(currency, total, ZERO, deposit, total - deposit)
+        case DocumentKind.CREDIT_MEMO:
+            return AtHome(currency, credited=total, unused_credit=total)
+        case DocumentKind.REFUND:
+            return AtHome(currency, refunds=total)
         case _:
             assert_never(kind)
 
 
 def _of_share(share: Share, sign: int) -> Posting:
-    received = sign * share.received.amount
-    return Posting(share.received.currency, share.received_on, cash_received=received, unapplied=received)
+    received, home = sign * share.received.amount, share.home_received
+    counts = ZERO if home is None else sign * home.amount
+    at_home = None if home is None else AtHome(home.currency, cash_received=counts, unapplied=counts)
+    return Posting(share.received.currency, share.received_on, cash_received=received, unapplied=received, home=at_home)
+
+
+def _of_exchanged(body: Exchanged) -> Posting:
+    gained = -body.gained.amount if isinstance(body, ExchangeDifferenceReversed) else body.gained.amount
+    at_home = AtHome(body.gained.currency, exchange_difference=gained)
+    return Posting(body.settled.currency, body.gained_on, home=at_home)
 
 
 def _of_link(body: LinkEvent) -> Posting:
-    currency, amount = _money(body).currency, _signed(body)
+    currency, amount, home = _money(body).currency, _signed(body), _link_at_home(body)
     match body:
         case Application():
-            return Posting(currency, body.applied_on, open_invoices=-amount, unapplied=-amount)
+            return Posting(currency, body.applied_on, open_invoices=-amount, unapplied=-amount, home=home)
         case OtherApplication():
-            return Posting(currency, body.applied_on, unapplied=-amount, applied_to_other=amount)
+            return Posting(currency, body.applied_on, unapplied=-amount, applied_to_other=amount, home=home)
         case CreditApplication():
-            return Posting(currency, body.applied_on, open_invoices=-amount, unused_credit=-amount)
+            return Posting(currency, body.applied_on, open_invoices=-amount, unused_credit=-amount, home=home)
         case OtherCreditApplication():
-            return Posting(currency, body.applied_on, unused_credit=-amount, unapplied=amount, credit_to_other=amount)
+            on = body.applied_on
+            return Posting(currency, on, unused_credit=-amount, unapplied=amount, credit_to_other=amount, home=home)
         case CreditTransfer() if _comes_in(body):
-            return Posting(currency, body.transferred_on, unused_credit=amount, credit_in=amount)
+            return Posting(currency, body.transferred_on, unused_credit=amount, credit_in=amount, home=home)
         case CreditTransfer():
-            return Posting(currency, body.transferred_on, unused_credit=-amount, credit_out=amount)
+            return Posting(currency, body.transferred_on, unused_credit=-amount, credit_out=amount, home=home)
+        case _:
+            assert_never(body)
+
+
+def _link_at_home(body: LinkEvent) -> AtHome | None:
+    """The same side by side: what it takes off its source and off its target."""
+    source = body.home_transferred if isinstance(body, CreditTransfer) else body.home_source
+    if source is None:
+        return None
+    sign = -1 if type(body) in _TAKEN_BACK else 1
+    target = body.home_target if isinstance(body, Application | CreditApplication | OtherCreditApplication) else None
+    taken, settled = sign * source.amount, ZERO if target is None else sign * target.amount
+    match body:
+        case Application():
+            return AtHome(source.currency, open_invoices=-settled, unapplied=-taken)
+        case OtherApplication():
+            return AtHome(source.currency, unapplied=-taken)
+        case CreditApplication():
+            return AtHome(source.currency, open_invoices=-settled, unused_credit=-taken)
+        case OtherCreditApplication():
+            return AtHome(source.currency, unused_credit=-taken, unapplied=settled)
+        case CreditTransfer():
+            return AtHome(source.currency, unused_credit=taken if _comes_in(body) else -taken)
         case _:
             assert_never(body)
 
@@ -230,6 +298,8 @@ def _post(envelope: accounting.Envelope, posting: Posting, row: BalanceRow | Non
     project, version = envelope.project_id, envelope.version
     if row is None:
         row = BalanceRow(envelope.generation, project, posting.currency, envelope.company_id, posting.on, version)
+    if posting.home is not None:
+        row = _post_at_home(row, posting.home)
     return row._replace(
         last_accounting_on=max(row.last_accounting_on, posting.on),
         last_version=version,
@@ -245,6 +315,22 @@ def _post(envelope: accounting.Envelope, posting: Posting, row: BalanceRow | Non
         credit_out=row.credit_out + posting.credit_out,
         applied_to_other=row.applied_to_other + posting.applied_to_other,
         credit_to_other=row.credit_to_other + posting.credit_to_other,
+    )
+
+
+def _post_at_home(row: BalanceRow, posting: AtHome) -> BalanceRow:
+    if row.home_currency not in (None, posting.currency):
+        raise UnprocessableError(f"the home currency was {row.home_currency} and is {posting.currency} now")
+    return row._replace(
+        home_currency=posting.currency,
+        home_invoiced_gross=row.home_invoiced_gross + posting.invoiced_gross,
+        home_credited=row.home_credited + posting.credited,
+        home_cash_received=row.home_cash_received + posting.cash_received,
+        home_open_invoices=row.home_open_invoices + posting.open_invoices,
+        home_unused_credit=row.home_unused_credit + posting.unused_credit,
+        home_unapplied=row.home_unapplied + posting.unapplied,
+        home_refunds=row.home_refunds + posting.refunds,
+        exchange_difference=row.exchange_difference + posting.exchange_difference,
     )
 
 
@@ -274,7 +360,7 @@ def document_changes(event: Recorded[accounting.Envelope, AccountingEvent]) -> C
             return (_document_used(envelope, DocumentKind.CREDIT_MEMO, body.credit_memo_id, body),)
         case ShareAdded() | ShareRevised() | ShareRemoved() | ShareMovedIn() | ShareMovedOut() | OtherApplication():
             return ()
-        case CustomerMapped() | CustomerReleased() | CustomersMerged():
+        case Exchanged() | CustomerMapped() | CustomerReleased() | CustomersMerged():
             return ()
         case _:
             assert_never(body)
@@ -397,7 +483,7 @@ def payment_changes(event: Recorded[accounting.Envelope, AccountingEvent]) -> Ch
             return _payment_used(envelope, body), _allocated(envelope, pair, body)
         case DocumentAdded() | DocumentRevised() | DocumentRemoved() | DocumentMovedIn() | DocumentMovedOut():
             return ()
-        case CustomerMapped() | CustomerReleased() | CustomersMerged():
+        case Exchanged() | CustomerMapped() | CustomerReleased() | CustomersMerged():
             return ()
         case _:
             assert_never(body)

@@ -29,6 +29,7 @@ MONEY = (
     "streams/bookkeeping.py",
     "streams/company_projections.py",
     "streams/event_log.py",
+    "streams/exchange.py",
     "streams/ledger.py",
     "streams/payments.py",
     "streams/placement.py",
