@@ -6,9 +6,7 @@ Guarantees: a row depends on the events of its own stream alone; amounts are exa
 Source: design, "Posting table"; the migrations 0003_read_tables.sql and 0006_home_figures.sql say what columns mean.
 """
 
-from datetime import date
 from decimal import Decimal
-from enum import StrEnum
 from functools import partial
 from typing import NamedTuple, assert_never
 
@@ -19,12 +17,6 @@ from schemas.accounting import (
     CreditApplication,
     CreditMemoDeleted,
     CreditTransfer,
-    CreditTransferInReversed,
-    CreditTransferOutReversed,
-    CreditTransferredIn,
-    CreditTransferredOut,
-    CreditUnapplied,
-    CreditUnappliedFromOther,
     CustomerMapped,
     CustomerReleased,
     CustomersMerged,
@@ -35,15 +27,12 @@ from schemas.accounting import (
     DocumentRemoved,
     DocumentRevised,
     Exchanged,
-    ExchangeDifferenceReversed,
     Figures,
     InvoiceDeleted,
     LinkEvent,
     OtherApplication,
     OtherCreditApplication,
     PaymentDeleted,
-    PaymentUnapplied,
-    PaymentUnappliedFromOther,
     RefundDeleted,
     Share,
     ShareAdded,
@@ -56,6 +45,7 @@ from schemas.codec import Recorded
 from schemas.errors import UnprocessableError
 from schemas.money import Money
 from streams.company_projections import OpenSealed, customer_changes, waiting_changes
+from streams.posting import KINDS, AtHome, DocumentKind, Posting, comes_in, postings, same_currency, signed_money
 from streams.read_tables import (
     ALLOCATIONS,
     CUSTOMERS,
@@ -76,213 +66,9 @@ from streams.read_tables import (
     State,
 )
 
-# --- posting table: project-balance-v1 ----------------------------------------------------------------------------
-
-
-class AtHome(NamedTuple):
-    """What one event adds in home currency."""
-
-    currency: str
-    invoiced_gross: Decimal = ZERO
-    credited: Decimal = ZERO
-    cash_received: Decimal = ZERO
-    open_invoices: Decimal = ZERO
-    unused_credit: Decimal = ZERO
-    unapplied: Decimal = ZERO
-    refunds: Decimal = ZERO
-    exchange_difference: Decimal = ZERO
-
-
-class Posting(NamedTuple):
-    """What one event adds to its project's figures, in one currency and at one date."""
-
-    currency: str
-    on: date
-    invoiced_gross: Decimal = ZERO
-    invoiced_tax: Decimal = ZERO
-    credited: Decimal = ZERO
-    cash_received: Decimal = ZERO
-    open_invoices: Decimal = ZERO
-    unused_credit: Decimal = ZERO
-    unapplied: Decimal = ZERO
-    refunds: Decimal = ZERO
-    credit_in: Decimal = ZERO
-    credit_out: Decimal = ZERO
-    applied_to_other: Decimal = ZERO
-    credit_to_other: Decimal = ZERO
-    home: AtHome | None = None  # None: the event states none
-
-
-class DocumentKind(StrEnum):
-    """QuickBooks' names of the documents that projects hold."""
-
-    INVOICE = "Invoice"
-    CREDIT_MEMO = "CreditMemo"
-    REFUND = "RefundReceipt"
-
-
-_KIND_BY_PREFIX = {
-    "Invoice": DocumentKind.INVOICE,
-    "CreditMemo": DocumentKind.CREDIT_MEMO,
-    "Refund": DocumentKind.REFUND,
-}
-_KINDS: dict[type, DocumentKind] = {
-    event: kind
-    for event in accounting.EVENTS
-    for prefix, kind in _KIND_BY_PREFIX.items()
-    if event.__name__.startswith(prefix) and issubclass(event, DocumentEvent)
-}
-_TAKEN_BACK = frozenset(
-    (
-        PaymentUnapplied,
-        PaymentUnappliedFromOther,
-        CreditUnapplied,
-        CreditUnappliedFromOther,
-        CreditTransferInReversed,
-        CreditTransferOutReversed,
-    )
-)
 _DELETED = frozenset((InvoiceDeleted, CreditMemoDeleted, RefundDeleted, PaymentDeleted))
 
-
-def postings(body: AccountingEvent) -> tuple[Posting, ...]:
-    """The posting table: what the event adds to O, C, U, cash, refunds and what explains them."""
-    match body:
-        case DocumentAdded() | DocumentMovedIn():
-            return (_of_document(_KINDS[type(body)], body.after, 1),)
-        case DocumentRevised():
-            kind = _KINDS[type(body)]
-            return _of_document(kind, body.before, -1), _of_document(kind, body.after, 1)
-        case DocumentRemoved() | DocumentMovedOut():
-            return (_of_document(_KINDS[type(body)], body.before, -1),)
-        case ShareAdded() | ShareMovedIn():
-            return (_of_share(body.after, 1),)
-        case ShareRevised():
-            return _of_share(body.before, -1), _of_share(body.after, 1)
-        case ShareRemoved() | ShareMovedOut():
-            return (_of_share(body.before, -1),)
-        case Application() | OtherApplication() | CreditApplication() | OtherCreditApplication() | CreditTransfer():
-            return (_of_link(body),)
-        case Exchanged():
-            return (_of_exchanged(body),)
-        case CustomerMapped() | CustomerReleased() | CustomersMerged():
-            return ()
-        case _:
-            assert_never(body)
-
-
-def _of_document(kind: DocumentKind, figures: Figures, sign: int) -> Posting:
-    currency, on, total = figures.total.currency, figures.issued_on, sign * figures.total.amount
-    home = _document_at_home(kind, figures, sign)
-    match kind:
-        case DocumentKind.INVOICE:
-            deposit = sign * _same_currency(figures.deposit, currency)
-            tax = sign * _same_currency(figures.tax, currency)
-            # Deposit taken on the invoice is cash and leaves less open.
-            return Posting(currency, on, total, tax, ZERO, deposit, total - deposit, home=home)
-        case DocumentKind.CREDIT_MEMO:
-            return Posting(currency, on, credited=total, unused_credit=total, home=home)
-        case DocumentKind.REFUND:
-            return Posting(currency, on, refunds=total, home=home)
-        case _:
-            assert_never(kind)
-
-
-def _document_at_home(kind: DocumentKind, figures: Figures, sign: int) -> AtHome | None:
-    if figures.home_total is None:
-        return None
-    currency, total = figures.home_total.currency, sign * figures.home_total.amount
-    match kind:
-        case DocumentKind.INVOICE:
-            deposit = ZERO if figures.home_deposit is None else sign * figures.home_deposit.amount
-            return AtHome(currency, total, ZERO, deposit, total - deposit)
-        case DocumentKind.CREDIT_MEMO:
-            return AtHome(currency, credited=total, unused_credit=total)
-        case DocumentKind.REFUND:
-            return AtHome(currency, refunds=total)
-        case _:
-            assert_never(kind)
-
-
-def _of_share(share: Share, sign: int) -> Posting:
-    received, home = sign * share.received.amount, share.home_received
-    counts = ZERO if home is None else sign * home.amount
-    at_home = None if home is None else AtHome(home.currency, cash_received=counts, unapplied=counts)
-    return Posting(share.received.currency, share.received_on, cash_received=received, unapplied=received, home=at_home)
-
-
-def _of_exchanged(body: Exchanged) -> Posting:
-    gained = -body.gained.amount if isinstance(body, ExchangeDifferenceReversed) else body.gained.amount
-    at_home = AtHome(body.gained.currency, exchange_difference=gained)
-    return Posting(body.settled.currency, body.gained_on, home=at_home)
-
-
-def _of_link(body: LinkEvent) -> Posting:
-    currency, amount, home = _money(body).currency, _signed(body), _link_at_home(body)
-    match body:
-        case Application():
-            return Posting(currency, body.applied_on, open_invoices=-amount, unapplied=-amount, home=home)
-        case OtherApplication():
-            return Posting(currency, body.applied_on, unapplied=-amount, applied_to_other=amount, home=home)
-        case CreditApplication():
-            return Posting(currency, body.applied_on, open_invoices=-amount, unused_credit=-amount, home=home)
-        case OtherCreditApplication():
-            on = body.applied_on
-            return Posting(currency, on, unused_credit=-amount, unapplied=amount, credit_to_other=amount, home=home)
-        case CreditTransfer() if _comes_in(body):
-            return Posting(currency, body.transferred_on, unused_credit=amount, credit_in=amount, home=home)
-        case CreditTransfer():
-            return Posting(currency, body.transferred_on, unused_credit=-amount, credit_out=amount, home=home)
-        case _:
-            assert_never(body)
-
-
-def _link_at_home(body: LinkEvent) -> AtHome | None:
-    """The same side by side: what it takes off its source and off its target."""
-    source = body.home_transferred if isinstance(body, CreditTransfer) else body.home_source
-    if source is None:
-        return None
-    sign = -1 if type(body) in _TAKEN_BACK else 1
-    target = body.home_target if isinstance(body, Application | CreditApplication | OtherCreditApplication) else None
-    taken, settled = sign * source.amount, ZERO if target is None else sign * target.amount
-    match body:
-        case Application():
-            return AtHome(source.currency, open_invoices=-settled, unapplied=-taken)
-        case OtherApplication():
-            return AtHome(source.currency, unapplied=-taken)
-        case CreditApplication():
-            return AtHome(source.currency, open_invoices=-settled, unused_credit=-taken)
-        case OtherCreditApplication():
-            return AtHome(source.currency, unused_credit=-taken, unapplied=settled)
-        case CreditTransfer():
-            return AtHome(source.currency, unused_credit=taken if _comes_in(body) else -taken)
-        case _:
-            assert_never(body)
-
-
-def _comes_in(body: CreditTransfer) -> bool:
-    """Whether the credit comes into this project (or that is reversed); else it goes out of it."""
-    if isinstance(body, CreditTransferredIn | CreditTransferInReversed):
-        return True
-    if isinstance(body, CreditTransferredOut | CreditTransferOutReversed):
-        return False
-    raise TypeError(f"{type(body).__name__} is no transfer of the catalogue")
-
-
-def _money(body: LinkEvent) -> Money:
-    return body.transferred if isinstance(body, CreditTransfer) else body.applied
-
-
-def _signed(body: LinkEvent) -> Decimal:
-    """The amount of a link, negative when it was taken back."""
-    amount = _money(body).amount
-    return -amount if type(body) in _TAKEN_BACK else amount
-
-
-def _same_currency(money: Money, currency: str) -> Decimal:
-    if money.currency != currency:
-        raise UnprocessableError(f"one document holds amounts in {currency} and in {money.currency}")
-    return money.amount
+# --- project-balance-v1 -----------------------------------------------------------------------------------------
 
 
 def balance_changes(event: Recorded[accounting.Envelope, AccountingEvent]) -> Changes:
@@ -323,15 +109,19 @@ def _post_at_home(row: BalanceRow, posting: AtHome) -> BalanceRow:
         raise UnprocessableError(f"the home currency was {row.home_currency} and is {posting.currency} now")
     return row._replace(
         home_currency=posting.currency,
-        home_invoiced_gross=row.home_invoiced_gross + posting.invoiced_gross,
-        home_credited=row.home_credited + posting.credited,
-        home_cash_received=row.home_cash_received + posting.cash_received,
-        home_open_invoices=row.home_open_invoices + posting.open_invoices,
-        home_unused_credit=row.home_unused_credit + posting.unused_credit,
-        home_unapplied=row.home_unapplied + posting.unapplied,
-        home_refunds=row.home_refunds + posting.refunds,
-        exchange_difference=row.exchange_difference + posting.exchange_difference,
+        home_invoiced_gross=_plus(row.home_invoiced_gross, posting.invoiced_gross),
+        home_credited=_plus(row.home_credited, posting.credited),
+        home_cash_received=_plus(row.home_cash_received, posting.cash_received),
+        home_open_invoices=_plus(row.home_open_invoices, posting.open_invoices),
+        home_unused_credit=_plus(row.home_unused_credit, posting.unused_credit),
+        home_unapplied=_plus(row.home_unapplied, posting.unapplied),
+        home_refunds=_plus(row.home_refunds, posting.refunds),
+        exchange_difference=_plus(row.exchange_difference, posting.exchange_difference),
     )
+
+
+def _plus(known: Decimal | None, more: Decimal) -> Decimal:
+    return more if known is None else known + more
 
 
 # --- project-documents-v1 -----------------------------------------------------------------------------------------
@@ -373,7 +163,7 @@ def _removed(body: DocumentRemoved | ShareRemoved) -> State:
 def _document_says(
     envelope: accounting.Envelope, body: DocumentEvent, figures: Figures, state: State, other: str | None = None
 ) -> Change[DocumentRow]:
-    kind = _KINDS[type(body)]
+    kind = KINDS[type(body)]
     fold = partial(_say_document, envelope, kind, figures, state, other)
     return Change(PROJECT_DOCUMENTS, (envelope.project_id, kind.value, envelope.record_id), fold)
 
@@ -404,8 +194,8 @@ def _say_document(
         issued_on=figures.issued_on,
         due_on=figures.due_on,
         total=figures.total.amount,
-        tax=_same_currency(figures.tax, currency),
-        deposit=_same_currency(figures.deposit, currency),
+        tax=same_currency(figures.tax, currency),
+        deposit=same_currency(figures.deposit, currency),
         exchange_rate=figures.exchange_rate,
         used=ZERO if row is None else row.used,
         reason=envelope.reason,
@@ -422,10 +212,10 @@ def _document_used(
     body: Application | CreditApplication | OtherCreditApplication | CreditTransfer,
 ) -> Change[DocumentRow]:
     """Credit that comes in from another project's memo can be used here, so it counts against its use."""
-    amount = _signed(body)
-    if isinstance(body, CreditTransfer) and _comes_in(body):
-        amount = -amount
-    fold = partial(_use_document, envelope, kind, record_id, Money(amount, _money(body).currency))
+    use = signed_money(body)
+    if isinstance(body, CreditTransfer) and comes_in(body):
+        use = -use
+    fold = partial(_use_document, envelope, kind, record_id, use)
     return Change(PROJECT_DOCUMENTS, (envelope.project_id, kind.value, record_id), fold)
 
 
@@ -536,15 +326,16 @@ def _payment_used(
 def _use_payment(
     envelope: accounting.Envelope, body: Application | OtherApplication | OtherCreditApplication, row: PaymentRow | None
 ) -> PaymentRow:
-    currency, chain, version = body.applied.currency, envelope.correlation_id, envelope.version
+    money, chain, version = signed_money(body), envelope.correlation_id, envelope.version
+    currency = money.currency
     if row is None:
         project, payment = envelope.project_id, envelope.record_id
         row = PaymentRow(envelope.generation, project, payment, envelope.company_id, currency, chain, version)
     if row.currency != currency:
         raise UnprocessableError(f"Payment {row.payment_id} is in {row.currency}, what it settles in {currency}")
     if isinstance(body, Application):
-        return row._replace(applied=row.applied + _signed(body), correlation_id=chain, version=version)
-    to_other = row.applied_to_other + (_signed(body) if isinstance(body, OtherApplication) else -_signed(body))
+        return row._replace(applied=row.applied + money.amount, correlation_id=chain, version=version)
+    to_other = row.applied_to_other + (money.amount if isinstance(body, OtherApplication) else -money.amount)
     return row._replace(applied_to_other=to_other, correlation_id=chain, version=version)
 
 
@@ -553,13 +344,14 @@ def _allocated(
     pair: Pair,
     body: LinkEvent,
 ) -> Change[AllocationRow]:
-    key = (envelope.project_id, envelope.record_id, *pair, _money(body).currency)
+    key = (envelope.project_id, envelope.record_id, *pair, signed_money(body).currency)
     return Change(ALLOCATIONS, key, partial(_allocate, envelope, pair, body))
 
 
 def _allocate(envelope: accounting.Envelope, pair: Pair, body: LinkEvent, row: AllocationRow | None) -> AllocationRow:
     """Credit that comes in only says from where: what it then settles here is an application of its own."""
-    amount = ZERO if isinstance(body, CreditTransfer) and _comes_in(body) else _signed(body)
+    money = signed_money(body)
+    amount = ZERO if isinstance(body, CreditTransfer) and comes_in(body) else money.amount
     known_other = None if row is None else row.other_project_id
     return AllocationRow(
         generation=envelope.generation,
@@ -569,7 +361,7 @@ def _allocate(envelope: accounting.Envelope, pair: Pair, body: LinkEvent, row: A
         source_id=pair.source_id,
         target_type=pair.target_type,
         target_id=pair.target_id,
-        currency=_money(body).currency,
+        currency=money.currency,
         company_id=envelope.company_id,
         amount=amount if row is None else row.amount + amount,
         applied_on=body.transferred_on if isinstance(body, CreditTransfer) else body.applied_on,

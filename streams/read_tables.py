@@ -127,14 +127,14 @@ class BalanceRow(NamedTuple):
     applied_to_other: Decimal = ZERO
     credit_to_other: Decimal = ZERO
     home_currency: str | None = None
-    home_invoiced_gross: Decimal = ZERO
-    home_credited: Decimal = ZERO
-    home_cash_received: Decimal = ZERO
-    home_open_invoices: Decimal = ZERO
-    home_unused_credit: Decimal = ZERO
-    home_unapplied: Decimal = ZERO
-    home_refunds: Decimal = ZERO
-    exchange_difference: Decimal = ZERO
+    home_invoiced_gross: Decimal | None = None
+    home_credited: Decimal | None = None
+    home_cash_received: Decimal | None = None
+    home_open_invoices: Decimal | None = None
+    home_unused_credit: Decimal | None = None
+    home_unapplied: Decimal | None = None
+    home_refunds: Decimal | None = None
+    exchange_difference: Decimal | None = None
 
 
 class DocumentRow(NamedTuple):

@@ -33,6 +33,7 @@ MONEY = (
     "streams/ledger.py",
     "streams/payments.py",
     "streams/placement.py",
+    "streams/posting.py",
     "streams/projections.py",
     "streams/projector.py",
     "streams/read_tables.py",
