@@ -7,10 +7,11 @@ Source: design, topics `company-changes`, `read-requests`, `parked`, `sync-event
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 NAMESPACE = "intoaec.changes"
+RULES_VERSION = 2  # the newest rules of meaning; 1: nothing in home currency, 2: home sides and exchange differences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,12 +92,18 @@ class CustomFieldDefinition:
 class CompanyFacts:
     """What CompanyInfo and Preferences say."""
 
-    schema_version: ClassVar[int] = 1
+    schema_version: ClassVar[int] = 2
     home_currency: str
     several_currencies: bool
     plan: str
     books_closed_on: date | None
     custom_fields: tuple[CustomFieldDefinition, ...]
+    rules_version: int | None = None  # the newest rules when this was said; a company's first facts start it with them
+
+    @staticmethod
+    def upcast_v1_v2(body: dict[str, Any]) -> dict[str, Any]:
+        """Whoever wrote v1 knew rules 1 alone (decision 0015)."""
+        return body | {"rules_version": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

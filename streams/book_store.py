@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from connectors.postgres import Connection, queries
 from schemas import changes
-from schemas.quickbooks import CUSTOMER, PAYMENT, Customer, Payment
+from schemas.quickbooks import CUSTOMER, PAYMENT, SALES, Customer, Payment
 from schemas.wire import Incoming
 from streams.books import (
     Books,
@@ -26,6 +26,7 @@ from streams.books import (
     head_from_plain,
     head_to_plain,
 )
+from streams.exchange import abroad
 from streams.ledger import REQUESTS, Opened, Reach
 from streams.placement import reference_of
 
@@ -79,6 +80,7 @@ class Loader:
             for line in item.opened.record.lines
         }
         await self._documents(books, changed, named)
+        await self._sharing(books, items)
         customers = {(item.envelope.company_id, item.key[1]) for item in items if item.key[0] == CUSTOMER}
         customers |= {
             (item.envelope.company_id, item.opened.record.customer_id)
@@ -99,6 +101,7 @@ class Loader:
         company_id = books.company.company_id
         more = {company_id: books}
         await self._documents(more, {(company_id, key) for key in keys}, set())
+        await self._sharing(more, [])
         await self._customers(more, set())
         await self._references(more, [])
 
@@ -150,6 +153,16 @@ class Loader:
             company_id, document = row[0], _document(row)
             books[company_id].documents.setdefault(document.key, document)
 
+    async def _sharing(self, books: dict[str, Books], items: Sequence[Item]) -> None:
+        """All payments of the foreign documents in reach, and of what those settle: their cents hang together."""
+        seen: set[tuple[str, Key]] = set()
+        for _ in range(2):
+            new = _foreign_targets(books, items) - seen
+            if not new:
+                return
+            seen |= new
+            await self._documents(books, new, set())
+
     async def _customers(self, books: dict[str, Books], customers: set[tuple[str, str]]) -> None:
         of_documents = {
             (company_id, document.head.customer_id)
@@ -194,6 +207,18 @@ def _heads(books: Books, items: Sequence[Item], company_id: str) -> Iterable[Any
         opened = item.opened
         if opened is not None and item.envelope.company_id == company_id and not isinstance(opened.record, Customer):
             yield opened.record
+
+
+def _foreign_targets(books: dict[str, Books], items: Sequence[Item]) -> set[tuple[str, Key]]:
+    """What payments in a foreign currency settle."""
+    return {
+        (company_id, (line.record_type, line.record_id))
+        for company_id, of_company in books.items()
+        for head in _heads(of_company, items, company_id)
+        if isinstance(head, Payment) and abroad(of_company.company, head.total.currency)
+        for line in head.lines
+        if line.record_type in SALES
+    }
 
 
 def _projects_of(change: Any) -> list[str]:

@@ -26,7 +26,7 @@ from schemas.quickbooks import PAYMENT, Customer, Payment, parse_record
 from schemas.topics import Topics
 from schemas.wire import Incoming, Outcome, Outgoing, Unworkable
 from streams.book_store import Item, Loader, company_row, customer_row, document_row
-from streams.books import RULES_VERSION, Books, Company, CustomerState, Document, Key
+from streams.books import Books, Company, CustomerState, Document, Key
 from streams.difference import Fact, Notice
 from streams.event_log import COMPANY, EVENT_NAMESPACE, PROJECT, EventLog, Fenced, Publishes, Staged
 from streams.ledger import REQUESTS, Decision, Opened, Reach, absorb, accepted, decide, redecide, refuse_unknown
@@ -305,6 +305,7 @@ class Bookkeeper:
     def _stage(self, batch: _Batch, books: dict[str, Books], item: Item, decision: Decision) -> None:
         company_id, offset = item.envelope.company_id, item.record.offset
         absorb(books[company_id], decision)
+        rules_version = books[company_id].company.rules_version
         batch.documents.update({(company_id, key): document for key, document in decision.documents.items()})
         batch.customers.update({(company_id, key): customer for key, customer in decision.customers.items()})
         batch.projects.update({(company_id, key): closed for key, closed in decision.projects.items()})
@@ -314,19 +315,21 @@ class Bookkeeper:
         for key in decision.reads:
             batch.reads.setdefault((company_id, key), item)
         for fact in decision.facts:
-            make = partial(self._accounting_event, item, fact)
+            make = partial(self._accounting_event, item, rules_version, fact)
             batch.staged.append(Staged(PROJECT, fact.project_id, company_id, offset, make))
         for notice in decision.notices:
-            make_notice = partial(self._company_event, item, notice)
+            make_notice = partial(self._company_event, item, rules_version, notice)
             batch.staged.append(Staged(COMPANY, company_id, company_id, offset, make_notice))
 
-    def _accounting_event(self, item: Item, fact: Fact, event_id: UUID, version: int) -> Recorded[Any, Any]:
+    def _accounting_event(
+        self, item: Item, rules_version: int, fact: Fact, event_id: UUID, version: int
+    ) -> Recorded[Any, Any]:
         envelope = accounting.Envelope(
             event_id=event_id,
             generation=self._generation,
             project_id=fact.project_id,
             version=version,
-            rules_version=RULES_VERSION,
+            rules_version=rules_version,
             company_id=item.envelope.company_id,
             record_type=fact.record[0],
             record_id=fact.record[1],
@@ -341,13 +344,15 @@ class Bookkeeper:
         )
         return Recorded(envelope, fact.body)
 
-    def _company_event(self, item: Item, notice: Notice, event_id: UUID, version: int) -> Recorded[Any, Any]:
+    def _company_event(
+        self, item: Item, rules_version: int, notice: Notice, event_id: UUID, version: int
+    ) -> Recorded[Any, Any]:
         envelope = company_schemas.Envelope(
             event_id=event_id,
             generation=self._generation,
             company_id=item.envelope.company_id,
             version=version,
-            rules_version=RULES_VERSION,
+            rules_version=rules_version,
             record_type=notice.record[0],
             record_id=notice.record[1],
             origin=item.envelope.origin,

@@ -15,7 +15,6 @@ from schemas.accounting import ExchangeRate, Figures, Share
 from schemas.money import Money
 from schemas.quickbooks import CustomField, Payment, PaymentLine, SalesDocument
 
-RULES_VERSION = 1
 Key = tuple[str, str]  # record type and record id
 
 
@@ -83,11 +82,20 @@ class LinkKey(NamedTuple):
 
 
 class Link(NamedTuple):
-    """How much is settled, and from which day."""
+    """How much is settled, and from which day; and in home currency, where the amount is in another one."""
 
     amount: Money
     on: date
     reason: Reason
+    home_source: Money | None = None  # what it takes off the payment or memo, at its rate
+    home_target: Money | None = None  # what it takes off the invoice, at its rate
+
+    @property
+    def gained(self) -> Money | None:
+        """The exchange difference that it realises; None: there is none."""
+        if self.home_source is None or self.home_target is None:
+            return None
+        return self.home_source - self.home_target or None
 
 
 class Waiting(NamedTuple):
@@ -182,7 +190,7 @@ class Company:
     books_closed_on: date | None = None
     reference_fields: tuple[str, ...] = ()  # DefinitionIds of "Reference Number", pinned by the company's facts
     active: bool = False
-    rules_version: int = RULES_VERSION
+    rules_version: int = 1  # until an input says otherwise: see docs/decisions/0015
 
 
 @dataclass(slots=True)
@@ -194,7 +202,7 @@ class Books:
     documents: MutableMapping[Key, Document] = field(
         default_factory=dict
     )  # with payments of documents and targets of payments
-    payers: dict[Key, set[str]] = field(default_factory=dict)  # payments that name a document
+    payers: MutableMapping[Key, set[str]] = field(default_factory=dict)  # payments that name a document
     projects: dict[str, bool] = field(default_factory=dict)  # project id -> closed
     foreign: set[str] = field(default_factory=set)  # declared projects that belong to another company
     references: dict[str, set[str]] = field(default_factory=dict)  # lower-case reference -> project ids
@@ -306,10 +314,11 @@ def booking_to_plain(booking: Booking) -> dict[str, Any]:
     """What JSON can hold, without loss; empty parts are left out."""
     plain: dict[str, Any] = {}
     if booking.standings:
-        plain["standings"] = {p: [s.reason, _figures(s.figures)] for p, s in booking.standings.items()}
+        plain["standings"] = {p: [s.reason, _figures(s.figures), *_home(s)] for p, s in booking.standings.items()}
     if booking.links:
         plain["links"] = [
-            [*key, _money(link.amount), link.on.isoformat(), link.reason] for key, link in booking.links.items()
+            [*key, _money(link.amount), link.on.isoformat(), link.reason, *_sides(link)]
+            for key, link in booking.links.items()
         ]
     if booking.waiting:
         plain["waiting"] = {
@@ -328,9 +337,14 @@ def booking_to_plain(booking: Booking) -> dict[str, Any]:
 def booking_from_plain(plain: dict[str, Any]) -> Booking:
     """The booking that `booking_to_plain` wrote."""
     return Booking(
-        standings={p: Standing(Reason(r), _to_figures(f)) for p, (r, f) in plain.get("standings", {}).items()},
+        standings={
+            p: Standing(Reason(r), _to_figures(f, [_to_money(m) for m in home]))
+            for p, (r, f, *home) in plain.get("standings", {}).items()
+        },
         links={
-            LinkKey(*row[:6]): Link(_to_money(row[6]), date.fromisoformat(row[7]), Reason(row[8]))
+            LinkKey(*row[:6]): Link(
+                _to_money(row[6]), date.fromisoformat(row[7]), Reason(row[8]), *map(_to_optional, row[9:])
+            )
             for row in plain.get("links", [])
         },
         waiting={
@@ -341,6 +355,22 @@ def booking_from_plain(plain: dict[str, Any]) -> Booking:
         ended=Ended(plain.get("ended", "")),
         ever=plain.get("ever", False),
     )
+
+
+def _home(standing: Standing) -> list[list[str]]:
+    """What it counts in home currency; nothing where that is the amount itself."""
+    figures = standing.figures
+    stated = [figures.home_received] if isinstance(figures, Share) else [figures.home_total, figures.home_deposit]
+    return [_money(money) for money in stated if money is not None]
+
+
+def _sides(link: Link) -> list[list[str] | None]:
+    sides = [link.home_source, link.home_target]
+    return [] if sides == [None, None] else [None if side is None else _money(side) for side in sides]
+
+
+def _to_optional(plain: list[str] | None) -> Money | None:
+    return None if plain is None else _to_money(plain)
 
 
 def _figures(figures: Figures | Share) -> list[Any]:
@@ -364,7 +394,7 @@ def _figures(figures: Figures | Share) -> list[Any]:
     ]
 
 
-def _to_figures(plain: list[Any]) -> Figures | Share:
+def _to_figures(plain: list[Any], home: list[Money]) -> Figures | Share:
     customer_id, number, on, total, rate, *rest = plain
     if not rest:
         return Share(
@@ -373,6 +403,7 @@ def _to_figures(plain: list[Any]) -> Figures | Share:
             received_on=date.fromisoformat(on),
             received=_to_money(total),
             exchange_rate=_to_rate(rate),
+            home_received=home[0] if home else None,
         )
     due, tax, deposit = rest
     return Figures(
@@ -384,4 +415,6 @@ def _to_figures(plain: list[Any]) -> Figures | Share:
         tax=_to_money(tax),
         deposit=_to_money(deposit),
         exchange_rate=_to_rate(rate),
+        home_total=home[0] if home else None,
+        home_deposit=home[1] if home else None,
     )

@@ -8,7 +8,7 @@ Source: design section 3; docs/decisions/0006 (events are differences of states)
 """
 
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any, NamedTuple
@@ -43,6 +43,7 @@ from streams.books import (
     Waiting,
 )
 from streams.difference import Fact, Notice, notices, settled, standing_facts, undone
+from streams.exchange import at_home, sharing, warnings_of
 from streams.payments import want_payment
 from streams.placement import REFERENCE_FIELD, place
 
@@ -118,6 +119,8 @@ def decide(books: Books, change: changes.Change, recorded_at: datetime, opened: 
             return Decision(outcome="noted", company=replace(books.company, active=True))
         case changes.CompanyDisconnected():
             return Decision(outcome="noted", company=replace(books.company, active=False))
+        case changes.RulesChanged() if change.rules_version == books.company.rules_version:
+            return Decision()
         case changes.RulesChanged():
             ruled = replace(books.company, rules_version=change.rules_version)
             return Decision(outcome="noted", company=ruled, reach=Reach(everything=True))
@@ -161,7 +164,9 @@ def redecide(books: Books, keys: Iterable[Key]) -> Decision:
 
 
 def refuse_unknown(change: changes.Change) -> None:
-    """Raises UnprocessableError for a record that the ledger cannot keep: another type, or an id that is none."""
+    """Raises UnprocessableError for what the ledger cannot keep: another type of record, no id, rules it has not."""
+    if isinstance(change, changes.RulesChanged | changes.CompanyFacts):
+        _refuse_unknown_rules(change.rules_version or 1)
     if isinstance(change, changes.RecordRead | changes.RecordGone | changes.AssignDocument):
         names = [(change.record_type, change.record_id)]
     elif isinstance(change, changes.MapCustomer | changes.ReleaseCustomer | changes.ExcludeCustomer):
@@ -173,6 +178,14 @@ def refuse_unknown(change: changes.Change) -> None:
             raise UnprocessableError(f"records of type {record_type} are not kept here")
         if not (record_id.isascii() and record_id.isdigit()):
             raise UnprocessableError(f"{record_id[:40]!r} is not an id of QuickBooks")
+
+
+def _refuse_unknown_rules(rules_version: int) -> None:
+    if not 1 <= rules_version <= changes.RULES_VERSION:
+        raise UnprocessableError(
+            f"rules {rules_version} are not known to this build, which knows 1 to {changes.RULES_VERSION}: "
+            "redrive it with a build that does"
+        )
 
 
 def _document_read(books: Books, change: changes.RecordRead, head: SalesDocument | Payment) -> Decision:
@@ -207,9 +220,13 @@ def _document_gone(books: Books, change: changes.RecordGone) -> Decision:
 
 
 def _settle(books: Books, decision: Decision, changed: Mapping[Key, Document]) -> None:
-    """Bring what is booked of these documents, and of the payments that name them, to what they ask for now."""
+    """Bring what is booked of these documents, and of the payments that name them, to what they ask for now.
+
+    Payments that settle the same foreign documents as a changed one follow it: their cents hang together.
+    """
     view = _view(books, decision, changed)
     payers = {(PAYMENT, payment_id) for key in changed for payment_id in view.payers.get(key, ())}
+    payers |= sharing(view, map(books.document, changed), changed.values())
     moved = dict(changed) | {key: view.document(key) for key in payers if key not in changed}
     undo: list[Fact] = []
     stand: list[Fact] = []
@@ -232,11 +249,22 @@ def _view(books: Books, decision: Decision, changed: Mapping[Key, Document]) -> 
         decision.company or books.company,
         books.customers,
         ChainMap(dict(changed), books.documents),
-        books.payers,
+        _payers(books, changed.values()),
         books.projects,
         books.foreign,
         books.references,
     )
+
+
+def _payers(books: Books, changed: Iterable[Document]) -> MutableMapping[Key, set[str]]:
+    """Which payments name a document, the changed ones included."""
+    new: dict[Key, set[str]] = {}
+    for document in changed:
+        lines = document.head.lines if isinstance(document.head, Payment) else ()
+        for line in lines:
+            key = (line.record_type, line.record_id)
+            new[key] = new.get(key, books.payers.get(key, set())) | {document.record_id}
+    return ChainMap(new, books.payers) if new else books.payers
 
 
 def _want(books: Books, document: Document) -> Booking:
@@ -245,16 +273,17 @@ def _want(books: Books, document: Document) -> Booking:
     if document.head is None or document.ended is not Ended.NO:
         return Booking(ended=document.ended, ever=document.booked.ever)
     placement = place(books, document)
-    figures = _figures(document.head)
+    figures = _figures(books.company, document.head)
+    warnings = placement.warnings | warnings_of(books.company, document.head)
     if placement.project_id is None or placement.reason is None:
         cause = placement.cause or WaitCause.CUSTOMER_NOT_SYNCED
         waiting = {"": Waiting(cause, figures.customer_id, figures.total, figures.issued_on)}
-        return Booking(waiting=waiting, warnings=placement.warnings, ever=document.booked.ever)
+        return Booking(waiting=waiting, warnings=warnings, ever=document.booked.ever)
     standing = Standing(placement.reason, figures)
-    return Booking(standings={placement.project_id: standing}, warnings=placement.warnings, ever=True)
+    return Booking(standings={placement.project_id: standing}, warnings=warnings, ever=True)
 
 
-def _figures(head: SalesDocument) -> Figures:
+def _figures(company: Company, head: SalesDocument) -> Figures:
     return Figures(
         customer_id=head.customer_id,
         doc_number=head.doc_number,
@@ -264,6 +293,8 @@ def _figures(head: SalesDocument) -> Figures:
         tax=head.tax,
         deposit=head.deposit,
         exchange_rate=head.exchange_rate,
+        home_total=at_home(company, head.total, head.exchange_rate),
+        home_deposit=at_home(company, head.deposit, head.exchange_rate),
     )
 
 
@@ -336,7 +367,11 @@ def _profile_event(event: Any, state: CustomerState, opened: Opened) -> Any:
 
 
 def _company_facts(books: Books, change: changes.CompanyFacts) -> Decision:
-    """A field found by its name once stays pinned by its definition, however it is called later."""
+    """A field found by its name once stays pinned by its definition, however it is called later.
+
+    The first facts say with which rules the company starts; later ones change no rules: see docs/decisions/0015.
+    """
+    first = not books.company.home_currency
     named = tuple(f.definition_id for f in change.custom_fields if f.name.strip().lower() == REFERENCE_FIELD)
     fields = books.company.reference_fields or named
     state = replace(
@@ -345,9 +380,15 @@ def _company_facts(books: Books, change: changes.CompanyFacts) -> Decision:
         several_currencies=change.several_currencies,
         books_closed_on=change.books_closed_on,
         reference_fields=fields,
+        rules_version=(change.rules_version or 1) if first else books.company.rules_version,
     )
-    reach = Reach(everything=fields != books.company.reference_fields)
+    reach = Reach(everything=_decides(state) != _decides(books.company))
     return Decision(outcome="noted", company=state, reach=reach)
+
+
+def _decides(company: Company) -> tuple[object, ...]:
+    """The facts of a company from which documents are decided."""
+    return company.reference_fields, company.home_currency, company.rules_version
 
 
 # --- requests of people ------------------------------------------------------------------------------------------

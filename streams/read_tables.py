@@ -1,6 +1,7 @@
 """The rows of the read tables, and how the events of one stream change them: the words of the read side.
 
-The fields of a row's class are the columns of its table, in their order; 0003_read_tables.sql says what each means.
+The fields of a row's class are the columns of its table. 0003_read_tables.sql and 0006_home_figures.sql say what each
+means.
 Pure: streams.projections says which event changes which row, streams.projector reads and writes the tables.
 """
 
@@ -125,6 +126,15 @@ class BalanceRow(NamedTuple):
     credit_out: Decimal = ZERO
     applied_to_other: Decimal = ZERO
     credit_to_other: Decimal = ZERO
+    home_currency: str | None = None
+    home_invoiced_gross: Decimal | None = None
+    home_credited: Decimal | None = None
+    home_cash_received: Decimal | None = None
+    home_open_invoices: Decimal | None = None
+    home_unused_credit: Decimal | None = None
+    home_unapplied: Decimal | None = None
+    home_refunds: Decimal | None = None
+    exchange_difference: Decimal | None = None
 
 
 class DocumentRow(NamedTuple):

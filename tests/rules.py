@@ -31,10 +31,23 @@ class Balance:
     other: Decimal = Decimal(0)
     credit_in: Decimal = Decimal(0)
     credit_out: Decimal = Decimal(0)
+    home_invoiced: Decimal = Decimal(0)
+    home_credited: Decimal = Decimal(0)
+    home_cash: Decimal = Decimal(0)
+    home_O: Decimal = Decimal(0)
+    home_C: Decimal = Decimal(0)
+    home_U: Decimal = Decimal(0)
+    home_refunds: Decimal = Decimal(0)
+    home_other: Decimal = Decimal(0)
+    gained: Decimal = Decimal(0)
 
     @property
     def N(self) -> Decimal:
         return self.O - self.C - self.U
+
+    @property
+    def home_N(self) -> Decimal:
+        return self.home_O - self.home_C - self.home_U
 
     def post(self, body: Any) -> None:
         """Apply one event by the posting table."""
@@ -43,6 +56,7 @@ class Balance:
             self._difference(name, getattr(body, "before", None), getattr(body, "after", None))
             return
         sign = -1 if "Unapplied" in name or "Reversed" in name else 1
+        self._post_home(name, sign, body)
         match body:
             case facts.Application():
                 self.O -= sign * body.applied.amount
@@ -63,10 +77,48 @@ class Balance:
                 self.C -= sign * body.transferred.amount
                 self.credit_out += sign * body.transferred.amount
 
+    def _post_home(self, name: str, sign: int, body: Any) -> None:
+        """The same in home currency, from what the events state; nothing stated adds nothing."""
+        source, target = sign * _said(body, "home_source"), sign * _said(body, "home_target")
+        match body:
+            case facts.Application():
+                self.home_U -= source
+                self.home_O -= target
+            case facts.OtherApplication():
+                self.home_U -= source
+                self.home_other += source
+            case facts.CreditApplication():
+                self.home_C -= source
+                self.home_O -= target
+            case facts.OtherCreditApplication():
+                self.home_C -= source
+                self.home_U += target
+            case facts.CreditTransfer():
+                comes_in = "TransferredIn" in name or "TransferIn" in name
+                self.home_C += (sign if comes_in else -sign) * _said(body, "home_transferred")
+            case facts.Exchanged():
+                self.gained += sign * body.gained.amount
+
+    def _home_figures(self, name: str, sign: int, figures: Any) -> None:
+        total, deposit = sign * _said(figures, "home_total"), sign * _said(figures, "home_deposit")
+        if isinstance(figures, facts.Share):
+            self.home_cash += sign * _said(figures, "home_received")
+            self.home_U += sign * _said(figures, "home_received")
+        elif name.startswith("Invoice"):
+            self.home_invoiced += total
+            self.home_O += total - deposit
+            self.home_cash += deposit
+        elif name.startswith("CreditMemo"):
+            self.home_credited += total
+            self.home_C += total
+        else:
+            self.home_refunds += total
+
     def _difference(self, name: str, before: Any, after: Any) -> None:
         for figures, sign in ((before, -1), (after, 1)):
             if figures is None:
                 continue
+            self._home_figures(name, sign, figures)
             if isinstance(figures, facts.Share):
                 self.cash += sign * figures.received.amount
                 self.U += sign * figures.received.amount
@@ -81,11 +133,21 @@ class Balance:
                 self.refunds += sign * figures.total.amount
 
 
+def _said(body: Any, field_name: str) -> Decimal:
+    stated = getattr(body, field_name, None)
+    return Decimal(0) if stated is None else stated.amount
+
+
+def books_of_a_new_company(rules_version: int = changes.RULES_VERSION) -> Books:
+    """Nothing yet; decided by the newest rules unless said otherwise."""
+    return Books(Company("9130000000000001", home_currency="USD", rules_version=rules_version))
+
+
 @dataclass
 class World:
     """One company whose records are read in the order of the calls; time goes on by a minute each."""
 
-    books: Books = field(default_factory=lambda: Books(Company("9130000000000001", home_currency="USD")))
+    books: Books = field(default_factory=books_of_a_new_company)
     facts: list[Fact] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
@@ -193,6 +255,9 @@ class World:
             mapping_version=self._seen(customer_id, seen),
         )
         return self.take(request)
+
+    def adopt_rules(self, rules_version: int) -> Decision:
+        return self.take(changes.RulesChanged(rules_version=rules_version))
 
     def _seen(self, customer_id: str, seen: int | None) -> int:
         known = self.books.customers.get(customer_id)

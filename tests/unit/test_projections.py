@@ -7,7 +7,8 @@ import pytest
 
 from schemas import accounting
 from schemas.errors import UnprocessableError
-from streams.projections import document_changes, postings
+from streams.posting import postings
+from streams.projections import document_changes
 from streams.read_tables import PROJECT_BALANCE, BalanceRow, Change, Rows, apply, due, exact
 from tests.builders import DAY, accounting_event, figures, filled, invoice_issued, money, numbered
 
