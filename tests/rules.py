@@ -167,7 +167,9 @@ class World:
         """A record as read; `at` is its LastUpdatedTime in minutes, by default now."""
         self.minutes += 1
         revised_at = START + timedelta(minutes=self.minutes if at is None else at)
-        opened = Opened(parse_record(record_type, json.dumps(raw, default=str).encode(), "USD"))
+        opened = Opened(
+            parse_record(record_type, json.dumps(raw, default=str).encode(), self.books.company.home_currency)
+        )
         if isinstance(opened.record, Customer):
             opened = opened._replace(names=b"sealed", names_mac=opened.record.display_name.encode())
         change = changes.RecordRead(

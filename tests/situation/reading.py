@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from schemas.changes import RULES_VERSION
+
 SALES = {"invoice": "Invoice", "credit memo": "CreditMemo", "refund receipt": "RefundReceipt"}
 DOCUMENTS = SALES | {"payment": "Payment"}
 _EITHER = {"id", "customer", "total", "on", "lines", "number", "project", "currency", "rate"}
@@ -33,6 +35,7 @@ FIELDS: dict[str, set[str]] = {
     "read again": _ANY_READ,
     "project": set(),
     "close project": set(),
+    "adopt rules": set(),
     "map": {"project", "reference", "from"} | _ANY_REQUEST,
     "release": _ANY_REQUEST,
     "exclude": {"by reference"} | _ANY_REQUEST,
@@ -43,8 +46,9 @@ _AMOUNTS = {"total", "tax", "deposit", "rate", "unapplied", "lines", "at", "seen
 _DAYS = {"on", "due", "from", "books closed on"}
 _COMMANDS = {*FIELDS, "quickbooks", "expect"}
 FIGURES = ("O", "C", "U", "N", "invoiced", "credited", "cash", "refunds", "other", "credit in", "credit out")
+HOME_FIGURES = (*(f"home {name}" for name in FIGURES[:9]), "exchange gain")
 _EXPECTED = {"balances", "waiting", "warnings", "events", "reasons", "asks to read"}
-_SITUATION = {"name", "why", "home currency", "customers", "projects", "history", "expect"}
+_SITUATION = {"name", "why", "home currency", "rules", "customers", "projects", "history", "expect"}
 _CUSTOMER = FIELDS["customer"] - {"at"} | {"project", "reference", "from"}
 
 
@@ -69,6 +73,7 @@ class Situation:
     name: str
     why: str
     home_currency: str
+    rules: int  # with which the company begins
     customers: Mapping[str, Mapping[str, Any]]
     projects: tuple[str, ...]
     history: tuple[Step, ...]  # the expectation at the end is its last step
@@ -114,6 +119,7 @@ def _situation(file: str, plain: Any) -> Situation:
         name=str(name),
         why=str(plain.get("why", "")).strip(),
         home_currency=str(plain.get("home currency", "USD")),
+        rules=int(plain.get("rules", RULES_VERSION)),
         customers=customers,
         projects=tuple(map(str, plain.get("projects", ()))),
         history=history,

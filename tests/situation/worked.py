@@ -26,6 +26,9 @@ SHOWN = {
     "other": "other",
     "credit_in": "credit in",
     "credit_out": "credit out",
+    "home_N": "home N",
+    "home_cash": "home cash",
+    "gained": "exchange gain",
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 from streams.books import Reason, WaitCause
 from tests.situation.__main__ import OURS, main
 from tests.situation.playing import play
-from tests.situation.reading import FIELDS, FIGURES, Situation, situations
+from tests.situation.reading import FIELDS, FIGURES, HOME_FIGURES, Situation, situations
 from tests.situation.worked import EXAMPLE, PAGE, written
 
 ALL = situations(OURS)
@@ -126,7 +126,7 @@ def test_the_example_of_the_form_ends_as_expected(tmp_path: Path) -> None:
 
 
 def test_the_form_names_every_word_that_a_file_may_hold() -> None:
-    words = {*FIELDS, *FIGURES, *(word for words in FIELDS.values() for word in words)}
+    words = {*FIELDS, *FIGURES, *HOME_FIGURES, *(word for words in FIELDS.values() for word in words)}
     words |= {cause.value for cause in WaitCause} | {reason.value for reason in Reason}
     assert sorted(word for word in words if not re.search(rf"(?<![\w]){re.escape(word)}(?![\w])", FORM)) == []
 
