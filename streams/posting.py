@@ -84,6 +84,9 @@ class Posting(NamedTuple):
     home: AtHome | None = None  # None: the event states none
 
 
+FIGURES = Posting._fields[2:-1]  # of a balance, too: columns with the same names
+
+
 class DocumentKind(StrEnum):
     """QuickBooks' names of the documents that projects hold."""
 

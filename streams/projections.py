@@ -45,7 +45,17 @@ from schemas.codec import Recorded
 from schemas.errors import UnprocessableError
 from schemas.money import Money
 from streams.company_projections import OpenSealed, customer_changes, waiting_changes
-from streams.posting import KINDS, AtHome, DocumentKind, Posting, comes_in, postings, same_currency, signed_money
+from streams.posting import (
+    FIGURES,
+    KINDS,
+    AtHome,
+    DocumentKind,
+    Posting,
+    comes_in,
+    postings,
+    same_currency,
+    signed_money,
+)
 from streams.read_tables import (
     ALLOCATIONS,
     CUSTOMERS,
@@ -66,63 +76,6 @@ from streams.read_tables import (
     State,
 )
 
-<<<<<<< HEAD
-# --- posting table: project-balance-v1 ----------------------------------------------------------------------------
-
-
-class Posting(NamedTuple):
-    """What one event adds to its project's figures, in one currency and at one date."""
-
-    currency: str
-    on: date
-    invoiced_gross: Decimal = ZERO
-    invoiced_tax: Decimal = ZERO
-    credited: Decimal = ZERO
-    cash_received: Decimal = ZERO
-    open_invoices: Decimal = ZERO
-    unused_credit: Decimal = ZERO
-    unapplied: Decimal = ZERO
-    refunds: Decimal = ZERO
-    credit_in: Decimal = ZERO
-    credit_out: Decimal = ZERO
-    applied_to_other: Decimal = ZERO
-    credit_to_other: Decimal = ZERO
-
-
-FIGURES = Posting._fields[2:]  # of a balance, too: columns with the same names
-
-
-class DocumentKind(StrEnum):
-    """QuickBooks' names of the documents that projects hold."""
-
-    INVOICE = "Invoice"
-    CREDIT_MEMO = "CreditMemo"
-    REFUND = "RefundReceipt"
-
-
-_KIND_BY_PREFIX = {
-    "Invoice": DocumentKind.INVOICE,
-    "CreditMemo": DocumentKind.CREDIT_MEMO,
-    "Refund": DocumentKind.REFUND,
-}
-_KINDS: dict[type, DocumentKind] = {
-    event: kind
-    for event in accounting.EVENTS
-    for prefix, kind in _KIND_BY_PREFIX.items()
-    if event.__name__.startswith(prefix) and issubclass(event, DocumentEvent)
-}
-_TAKEN_BACK = frozenset(
-    (
-        PaymentUnapplied,
-        PaymentUnappliedFromOther,
-        CreditUnapplied,
-        CreditUnappliedFromOther,
-        CreditTransferInReversed,
-        CreditTransferOutReversed,
-    )
-)
-=======
->>>>>>> w/fx
 _DELETED = frozenset((InvoiceDeleted, CreditMemoDeleted, RefundDeleted, PaymentDeleted))
 
 # --- project-balance-v1 -----------------------------------------------------------------------------------------

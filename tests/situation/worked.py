@@ -86,18 +86,18 @@ def _waiting(world: World, names: Names) -> str:
 
 def _words(step: Step) -> str:
     """The line in words: `invoice I1, total 1,000.00, customer A`."""
-    told = [f"{name} {_value(value)}" for name, value in step.fields.items() if name not in ("at", "seen")]
+    told = [f"{name} {_value(name, value)}" for name, value in step.fields.items() if name not in ("at", "seen")]
     revised = [f"revised at minute {step.fields['at']}"] if "at" in step.fields else []
     return ", ".join([f"{step.command} {step.subject}", *told, *revised])
 
 
-def _value(value: Any) -> str:
+def _value(name: str, value: Any) -> str:
     if isinstance(value, dict):
-        return " and ".join(f"{name} {_value(each)}" for name, each in value.items()) or "none"
+        return " and ".join(f"{one} {_value(one, each)}" for one, each in value.items()) or "none"
     if isinstance(value, list):
-        return ", ".join(map(_value, value))
+        return ", ".join(_value(name, each) for each in value)
     if isinstance(value, Decimal):
-        return _amount(value)
+        return str(value) if name == "rate" else _amount(value)
     return "none" if value is None else str(value)
 
 
