@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -219,6 +219,38 @@ def trace(
 
     for chain in _run(lambda system: follow(system, what)):
         _print_chain(chain)
+
+
+@app.command("as-of", rich_help_panel="Look")
+def as_of(
+    project: Annotated[str, typer.Argument(help="IntoAEC's project id.")],
+    on: Annotated[
+        datetime | None, typer.Option("--on", formats=["%Y-%m-%d"], help="The accounting day. Default: every day.")
+    ] = None,
+    known_at: Annotated[
+        datetime | None, typer.Option("--known-at", help="Only what was known then (UTC). Default: all that is known.")
+    ] = None,
+) -> None:
+    """Show a project's figures at an accounting day, as known now or as known earlier."""
+    from streams.figures import EVER, NOW, AsOf
+    from streams.figures import as_of as look
+
+    day, moment = EVER if on is None else on.date(), NOW if known_at is None else known_at.replace(tzinfo=UTC)
+    found = _run(lambda system: look(system, project, day, moment))
+    known = "now" if known_at is None else _text(known_at)
+    _print(f"{project}, {'every day' if on is None else f'up to {day}'}, as known {known}", AsOf._fields, found)
+
+
+@app.command("closed-period", rich_help_panel="Look")
+def closed_period(company: Company = "") -> None:
+    """List changes dated on or before the day up to which the books were closed, the latest first."""
+    from streams.figures import Changed
+    from streams.figures import closed_period as look
+
+    async def changed(system: "System") -> list[Changed]:
+        return await look(system, await _company(system, company))
+
+    _print("Changes in a closed period", Changed._fields, _run(changed))
 
 
 # --- mend --------------------------------------------------------------------------------------------------------

@@ -383,7 +383,10 @@ def _company_facts(books: Books, change: changes.CompanyFacts) -> Decision:
         rules_version=(change.rules_version or 1) if first else books.company.rules_version,
     )
     reach = Reach(everything=_decides(state) != _decides(books.company))
-    return Decision(outcome="noted", company=state, reach=reach)
+    decision = Decision(outcome="noted", company=state, reach=reach)
+    if change.books_closed_on != books.company.books_closed_on:
+        decision.notices.append(Notice(("", ""), company.BooksClosed(closed_on=change.books_closed_on)))
+    return decision
 
 
 def _decides(company: Company) -> tuple[object, ...]:

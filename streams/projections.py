@@ -58,11 +58,13 @@ from streams.posting import (
 )
 from streams.read_tables import (
     ALLOCATIONS,
+    CLOSINGS,
     CUSTOMERS,
     DECISIONS,
     PAYMENTS,
     PROJECT_BALANCE,
     PROJECT_DOCUMENTS,
+    PROJECT_JOURNAL,
     WAITING,
     WARNINGS,
     ZERO,
@@ -71,6 +73,7 @@ from streams.read_tables import (
     Change,
     Changes,
     DocumentRow,
+    JournalRow,
     PaymentRow,
     Projection,
     State,
@@ -121,6 +124,41 @@ def _post_at_home(row: BalanceRow, posting: AtHome) -> BalanceRow:
 
 def _plus(known: Decimal | None, more: Decimal) -> Decimal:
     return more if known is None else known + more
+
+
+# --- project-journal-v1 -------------------------------------------------------------------------------------------
+
+
+def journal_changes(event: Recorded[accounting.Envelope, AccountingEvent]) -> Changes:
+    """Keep each posting of the event with its two dates: the accounting date, and when it was known."""
+    rows = [_journal(event.envelope, event.body, n, p) for n, p in enumerate(postings(event.body), start=1)]
+    return tuple(Change(PROJECT_JOURNAL, (row.project_id, row.entry), partial(_written, row)) for row in rows)
+
+
+def _written(row: JournalRow, _before: JournalRow | None) -> JournalRow:
+    return row
+
+
+def _journal(envelope: accounting.Envelope, body: AccountingEvent, number: int, posting: Posting) -> JournalRow:
+    home = posting.home or (None,) * len(AtHome._fields)
+    return JournalRow(
+        envelope.generation,
+        envelope.project_id,
+        f"{envelope.version}/{number}",
+        envelope.company_id,
+        posting.currency,
+        envelope.version,
+        type(body).__name__,
+        envelope.record_type,
+        envelope.record_id,
+        envelope.origin,
+        envelope.reason,
+        posting.on,
+        envelope.recorded_at,
+        envelope.correlation_id,
+        *(getattr(posting, figure) for figure in FIGURES),
+        *home,
+    )
 
 
 # --- project-documents-v1 -----------------------------------------------------------------------------------------
@@ -376,10 +414,13 @@ def projections(open_sealed: OpenSealed) -> tuple[Projection, ...]:
     """Every projection there is. `open_sealed` opens customers' names (`Sealer.open`)."""
     return (
         Projection(name="project-balance-v1", kind="project", tables=(PROJECT_BALANCE,), changes=balance_changes),
+        Projection(name="project-journal-v1", kind="project", tables=(PROJECT_JOURNAL,), changes=journal_changes),
         Projection(name="project-documents-v1", kind="project", tables=(PROJECT_DOCUMENTS,), changes=document_changes),
         Projection(name="payments-v1", kind="project", tables=(PAYMENTS, ALLOCATIONS), changes=payment_changes),
         Projection(
             name="customers-v1", kind="company", tables=(CUSTOMERS,), changes=partial(customer_changes, open_sealed)
         ),
-        Projection(name="waiting-v1", kind="company", tables=(WAITING, WARNINGS, DECISIONS), changes=waiting_changes),
+        Projection(
+            name="waiting-v1", kind="company", tables=(WAITING, WARNINGS, DECISIONS, CLOSINGS), changes=waiting_changes
+        ),
     )

@@ -29,7 +29,8 @@ from schemas.money import Money
 
 EXAMPLES = Path(schemas.__file__).parent / "examples"
 
-ORDINARY: dict[str, Any] = {  # one realistic value for each field of the catalogues, by the field's name
+ORDINARY: dict[str, Any] = {
+    "closed_on": date(2026, 3, 31),  # one realistic value for each field of the catalogues, by the field's name
     "accounting_on": date(2026, 3, 31),
     "active": True,
     "after": None,  # records within records are made of their own fields
@@ -152,6 +153,7 @@ DECIDED_BY = (
     ("Refund", "RefundReceipt", "402"),
     (("Payment", "Credit", "Exchange", "RecordWaiting", "RecordResolved"), "Payment", "233"),
     (("Customer", "Request", "Warning"), "Customer", "58"),
+    ("BooksClosed", "", ""),
 )
 
 
