@@ -170,6 +170,8 @@ class Repair:
         since = _since(sweep)
         if since is None:
             return await self._activate(sweep)
+        if sweep.regular and since.date() < datetime.now(UTC).date():
+            await self.publish([await self.facts(sweep.company_id)])  # once a day: a closing date, a renamed field
         if since > HISTORY and since - OVERLAP > datetime.now(UTC) - CDC_BACK and not _resumed(sweep):
             closed = await self._by_capture(sweep, since - OVERLAP)
         else:
