@@ -166,7 +166,7 @@ def redecide(books: Books, keys: Iterable[Key]) -> Decision:
 def refuse_unknown(change: changes.Change) -> None:
     """Raises UnprocessableError for what the ledger cannot keep: another type of record, no id, rules it has not."""
     if isinstance(change, changes.RulesChanged | changes.CompanyFacts):
-        _refuse_unknown_rules(change.rules_version or 1)
+        _refuse_unknown_rules(1 if change.rules_version is None else change.rules_version)
     if isinstance(change, changes.RecordRead | changes.RecordGone | changes.AssignDocument):
         names = [(change.record_type, change.record_id)]
     elif isinstance(change, changes.MapCustomer | changes.ReleaseCustomer | changes.ExcludeCustomer):
