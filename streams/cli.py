@@ -20,8 +20,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from connectors.config import Settings, SettingsError
+from schemas.changes import RULES_VERSION
 
 if TYPE_CHECKING:
+    from streams.adoption import Plan
     from streams.parking import Place
     from streams.projector import Projector
     from streams.requests import Answered, Requests
@@ -42,10 +44,12 @@ topics_app = typer.Typer(help="The topics of this installation.", no_args_is_hel
 parked_app = typer.Typer(help="Records that could not be worked, and wait for a person.", no_args_is_help=True)
 offsets_app = typer.Typer(help="Where the consumer groups go on reading.", no_args_is_help=True)
 projector_app = typer.Typer(help="The writers of the read tables.", no_args_is_help=True)
+rules_app = typer.Typer(help="The rules of meaning that decide a company's events.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics", rich_help_panel="Set up")
 app.add_typer(parked_app, name="parked", rich_help_panel="Mend")
 app.add_typer(offsets_app, name="offsets", rich_help_panel="Mend")
 app.add_typer(projector_app, name="projector", rich_help_panel="Mend")
+app.add_typer(rules_app, name="rules", rich_help_panel="Ask")
 console = Console(highlight=False)
 problems = Console(stderr=True, highlight=False)
 
@@ -390,6 +394,31 @@ def declare_project(
 
     _run(declare)
     console.print(f"declared: {project}")
+
+
+@rules_app.command("adopt")
+def rules_adopt(
+    company: Company = "",
+    rules: Annotated[int, typer.Option("--rules", help="Which rules. Default: the newest.")] = RULES_VERSION,
+    yes: Yes = False,
+) -> None:
+    """Let other rules decide a company's events; what differs is booked as adjusting events."""
+    from streams.adoption import adopt, plan
+
+    async def planned(system: "System") -> "tuple[str, Plan]":
+        company_id = await _company(system, company)
+        return company_id, await plan(system, company_id, rules)
+
+    company_id, found = _run(planned)
+    if found.now == found.then:
+        console.print(f"Nothing to do: company {company_id} is decided by rules {found.now} already.")
+        return
+    console.print(f"Company {company_id}: rules {found.now} now, rules {found.then} then.")
+    console.print(f"Documents that may get adjusting events: {found.documents:,}")
+    if not yes:
+        raise NotDone("Nothing was done. Say it again with --yes.")
+    _run(lambda system: adopt(system, company_id, rules))
+    console.print("Asked for: the ledger books it in its turn (`intoaec status` shows its lag).")
 
 
 # --- how a command runs ------------------------------------------------------------------------------------------
