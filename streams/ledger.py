@@ -43,7 +43,7 @@ from streams.books import (
     Waiting,
 )
 from streams.difference import Fact, Notice, notices, settled, standing_facts, undone
-from streams.exchange import at_home, sharing, warnings_of
+from streams.exchange import at_home, is_abroad, sharing, warnings_of
 from streams.payments import want_payment
 from streams.placement import REFERENCE_FIELD, place
 
@@ -257,11 +257,11 @@ def _view(books: Books, decision: Decision, changed: Mapping[Key, Document]) -> 
 
 
 def _payers(books: Books, changed: Iterable[Document]) -> MutableMapping[Key, set[str]]:
-    """Which payments name a document, the changed ones included."""
+    """Which payments name a document, the changed ones in a foreign currency included: only theirs are looked up."""
     new: dict[Key, set[str]] = {}
     for document in changed:
-        lines = document.head.lines if isinstance(document.head, Payment) else ()
-        for line in lines:
+        abroad = is_abroad(books.company, document)
+        for line in document.head.lines if abroad and isinstance(document.head, Payment) else ():
             key = (line.record_type, line.record_id)
             new[key] = new.get(key, books.payers.get(key, set())) | {document.record_id}
     return ChainMap(new, books.payers) if new else books.payers

@@ -15,7 +15,7 @@ from schemas.accounting import Share
 from schemas.money import Money, zero
 from schemas.quickbooks import CREDIT_MEMO, INVOICE, Payment, PaymentLine, SalesDocument
 from streams.books import Booking, Books, Document, Ended, Key, Link, LinkKey, Reason, Standing, WaitCause, Waiting
-from streams.exchange import Measure, Sides, measure_of, warnings_of
+from streams.exchange import Measure, Sides, measure, measure_of, warnings_of
 from streams.placement import Placement, place
 
 _SOURCES = frozenset({"CreditCardCredit"})
@@ -133,7 +133,7 @@ class _Entry:
     def _own_measure(self, so_far: Money) -> Measure:
         """Of the payment's own money: what is unapplied, then what is not kept here, then the invoices by number."""
         rate = self._payment.exchange_rate
-        return Measure(self._books.company, so_far.currency, rate, so_far.amount)
+        return measure(self._books.company, so_far.currency, rate, so_far.amount)
 
     def _credit_to_other(self, memo: _Target, amount: Money) -> None:
         """Credit that no invoice of this payment takes becomes its money: it pays what is not kept here."""
