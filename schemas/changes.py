@@ -7,7 +7,7 @@ Source: design, topics `company-changes`, `read-requests`, `parked`, `sync-event
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 NAMESPACE = "intoaec.changes"
@@ -66,6 +66,16 @@ class RecordGone:
     record_type: str
     record_id: str
     announced_at: datetime
+    read_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordAbsent:
+    """QuickBooks answered 610 on reading, and nobody had announced a delete: it decides nothing, but is listed."""
+
+    schema_version: ClassVar[int] = 1
+    record_type: str
+    record_id: str
     read_at: datetime
 
 
@@ -140,12 +150,53 @@ class ExcludeCustomer:
 class AssignDocument:
     """A person says which project one document belongs to; None takes the assignment back."""
 
-    schema_version: ClassVar[int] = 1
+    schema_version: ClassVar[int] = 2
     decision_id: str
     person: str
     record_type: str
     record_id: str
     project_id: str | None
+    assignment_version: int | None = None  # of the document, as the person saw it; None: not said
+
+    @staticmethod
+    def upcast_v1_v2(body: dict[str, Any]) -> dict[str, Any]:
+        """Version 1 did not say what the person had seen."""
+        return body | {"assignment_version": None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkQuickBooksProject:
+    """A person says which project of IntoAEC a project of QuickBooks is; None takes the link back."""
+
+    schema_version: ClassVar[int] = 1
+    decision_id: str
+    person: str
+    project_ref: str  # an id space of its own, not a customer id
+    project_id: str | None
+    link_version: int  # the link version that the person saw; 0: never linked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolveMerge:
+    """A person says where the documents of a customer go that QuickBooks merged into one of another project."""
+
+    schema_version: ClassVar[int] = 1
+    decision_id: str
+    person: str
+    vanished_customer_id: str
+    together: bool  # True: with the kept customer's; False: they stay where the vanished customer's went
+    merge_version: int  # the version of the merge that the person saw; 0: nobody has decided
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DismissWarning:
+    """A person has looked at a document that came back after its delete: the warning ends."""
+
+    schema_version: ClassVar[int] = 1
+    decision_id: str
+    person: str
+    record_type: str
+    record_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,12 +294,16 @@ class GapClosed:
 Change = (
     RecordRead
     | RecordGone
+    | RecordAbsent
     | MergeNotice
     | CompanyFacts
     | MapCustomer
     | ReleaseCustomer
     | ExcludeCustomer
     | AssignDocument
+    | LinkQuickBooksProject
+    | ResolveMerge
+    | DismissWarning
     | ProjectDeclared
     | ProjectClosed
     | CompanyActivated
@@ -260,4 +315,5 @@ MESSAGES: tuple[type, ...] = (
     *(RecordRead, RecordGone, MergeNotice, CompanyFacts, MapCustomer, ReleaseCustomer, ExcludeCustomer),
     *(AssignDocument, ProjectDeclared, ProjectClosed, CompanyActivated, CompanyDisconnected, RulesChanged),
     *(ReadRequest, Parked, ConnectionChanged, GapClosed),
+    *(RecordAbsent, LinkQuickBooksProject, ResolveMerge, DismissWarning),
 )
