@@ -82,16 +82,15 @@ def _of_customer(books: Books, request: OfCustomer, recorded_at: datetime) -> De
     decision = _yes(request)
     _change_mapping(decision, customer, _mapped(request, customer), recorded_at.date())
     _settle_merges(books, decision, customer.customer_id, recorded_at.date())
-    changed = decision.customers.values()
-    scopes = (*customer.scopes, *(scope for state in changed for scope in state.scopes))
-    references = frozenset(scope.reference_number.lower() for scope in scopes if scope.reference_number)
-    customers = merged_with(books.company, {customer.customer_id})
-    decision.reach = Reach(customers=customers, references=references)
+    decision.reach = decision.reach._replace(customers=merged_with(books.company, {customer.customer_id}))
     return decision
 
 
 def _change_mapping(decision: Decision, before: CustomerState, after: CustomerState, on: date) -> None:
     decision.customers[after.customer_id] = after
+    numbers = (scope.reference_number.lower() for scope in (*before.scopes, *after.scopes))
+    references = decision.reach.references | {number for number in numbers if number}
+    decision.reach = decision.reach._replace(references=references)
     decision.facts += _mapping_facts(before, after, on)
     decision.notices.append(Notice((CUSTOMER, after.customer_id), _mapping_changed(after)))
 
@@ -257,5 +256,5 @@ def _resolve(books: Books, request: changes.ResolveMerge, recorded_at: datetime)
     decision.company = replace(books.company, merges=replaced(books.company, now))
     if request.together:
         _release(books, decision, vanished_id, recorded_at.date())
-    decision.reach = Reach(customers=merged_with(books.company, {vanished_id}))
+    decision.reach = decision.reach._replace(customers=merged_with(books.company, {vanished_id}))
     return decision

@@ -97,10 +97,12 @@ def _mapping(books: Books, customer_id: str) -> list[tuple[object, ...]]:
 
 def merged_with(state: Company, customer_ids: Iterable[str]) -> frozenset[str]:
     """These customers and all that were merged with them: a change for one may move documents of the others."""
-    found = set(customer_ids)
-    for _ in state.merges:
-        pairs = ({merge.kept_id, merge.vanished_id} for merge in state.merges)
-        found |= {customer_id for pair in pairs if pair & found for customer_id in pair}
+    found, before = set(customer_ids), 0
+    while len(found) > before:
+        before = len(found)
+        for merge in state.merges:
+            if merge.kept_id in found or merge.vanished_id in found:
+                found |= {merge.kept_id, merge.vanished_id}
     return frozenset(found)
 
 

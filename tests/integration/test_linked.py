@@ -208,6 +208,7 @@ REQUESTS: dict[str, Any] = {
     "release": changes.ReleaseCustomer(**_ASKED, customer_id="1", mapping_version=1),
     "exclude": changes.ExcludeCustomer(**_ASKED, customer_id="1", reference_only=False, mapping_version=1),
     "assign": changes.AssignDocument(**_ASKED, record_type="Invoice", record_id="11", project_id="P2"),
+    "merge": changes.ResolveMerge(**_ASKED, vanished_customer_id="1", together=True, merge_version=0),
     "link": changes.LinkQuickBooksProject(**_ASKED, project_ref="7", project_id="P2", link_version=0),
 }
 
@@ -228,6 +229,9 @@ async def test_a_preview_says_exactly_what_then_happens(
     for module in (bookkeeping, preview):
         monkeypatch.setattr(module, "SLICE_DOCUMENTS", 4)
     inputs = history(world)
+    if isinstance(request_, changes.ResolveMerge):
+        merge(inputs, "2", "1")
+        inactive(inputs, "1")
     await world.worker().do(inputs.records)
     before = len(world.broker.bodies(PROJECT_EVENTS))
     stored = await world.rows("SELECT * FROM ledger.documents ORDER BY record_type, record_id")

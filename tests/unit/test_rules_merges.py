@@ -84,6 +84,17 @@ def test_a_person_decides_and_later_reads_change_nothing_more(together: bool) ->
     assert world.warnings() == {}
 
 
+def test_a_number_given_to_the_vanished_customer_names_nothing_any_more_when_both_are_together() -> None:
+    world = Linked.with_projects("P1", "P2", "P3")
+    world.map("1", "P1", reference="R1")
+    world.invoice("31", "90", "3", reference="R1", at=100)
+    merged(world)
+    assert world.balances()["P1"].O == 90
+    world.resolve("1", together=True)
+    assert world.books.projects_named("R1") == set()
+    assert (world.balances()["P1"].O, world.balances()["P3"].O) == (0, 90)
+
+
 def test_what_was_left_apart_can_be_put_together_later_and_not_the_other_way_round() -> None:
     world = merged(two_projects())
     world.resolve("1", together=False)

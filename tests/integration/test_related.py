@@ -1,4 +1,4 @@
-"""Journal entries are read with the payments that name them, and with nothing else; simulator and real database."""
+"""Journal entries read with the payments that name them, and merges; simulator, real database, our own ledger."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,11 @@ import pytest
 
 from schemas.changes import RecordRead
 from schemas.codec import file_ids
+from schemas.wire import Incoming, Outcome, Outgoing
+from streams.bookkeeping import Bookkeeper
 from streams.enrich import Enrich
+from streams.parking import Parking
+from streams.repair import Repair
 from tests.intuit import Intuit, Ours, notification
 
 
@@ -100,3 +104,75 @@ async def test_journal_entries_that_are_refused_leave_the_payment_as_it_was_answ
     monkeypatch.setattr(process.quickbooks, "by_ids", refuses)
     (body,) = await read(enrich, intuit, company_id, ("Payment", payment))
     assert isinstance(body, RecordRead) and body.related == ()
+
+
+async def test_a_sweep_brings_journal_entries_too(intuit: Intuit, process: Ours, company_id: str) -> None:
+    async def no_lag(company_id: str) -> int:
+        return 0
+
+    async def facts(company_id: str) -> Outgoing:
+        return process.authorizations.facts(company_id, await process.quickbooks.company(company_id))
+
+    repair = Repair(
+        quickbooks=process.quickbooks,
+        sweeps=process.control,
+        seals=process.sealer,
+        publish=process.publish,
+        topics=process.topics,
+        lag=no_lag,
+        facts=facts,
+    )
+    began = intuit.now()
+    customer = a_customer(intuit, company_id)
+    journal = a_journal(intuit, company_id, customer, 100)
+    payment = a_payment(intuit, company_id, customer, [journal], 100)
+    await process.rows("UPDATE control.companies SET gap_since = %s, swept_until = %s", began, began)
+    assert await repair.sweep_one()
+    bodies = [each.body for each in process.messages() if isinstance(each.body, RecordRead)]
+    (swept,) = [body for body in bodies if (body.record_type, body.record_id) == ("Payment", payment)]
+    assert [related.record_id for related in swept.related] == [journal]
+
+
+async def test_a_merge_told_the_wrong_way_round_ends_with_the_kept_customers_documents_together(
+    intuit: Intuit, process: Ours, enrich: Enrich, company_id: str
+) -> None:
+    kept, gone = (str(intuit.write(company_id, "customer", DisplayName=name)["Id"]) for name in ("Stays", "Goes"))
+    line = {
+        "Amount": 70,
+        "DetailType": "SalesItemLineDetail",
+        "SalesItemLineDetail": {"ItemRef": {"value": "1"}, "Qty": 1, "UnitPrice": 70},
+    }
+    invoice = intuit.write(company_id, "invoice", CustomerRef={"value": gone}, Line=[line])["Id"]
+    ledger = Ledger(process)
+    told = [
+        notification(company_id, *name, "created", intuit.now()) for name in (("Customer", kept), ("Customer", gone))
+    ]
+    await ledger.book(await enrich.do([*told, notification(company_id, "Invoice", invoice, "created", intuit.now())]))
+    intuit.ask("POST", f"/companies/{company_id}/merge", {"kept": kept, "gone": gone})
+    merged = notification(company_id, "Customer", gone, "merged", intuit.now(), vanished=kept)
+    await ledger.book(await enrich.do([merged]))
+    ((merge,),) = await process.rows("SELECT merges -> 0 FROM ledger.companies")
+    assert (merge["vanished_id"], merge["kept_id"], merge["sure"]) == (gone, kept, True)
+    asked = [body for each in process.messages("read-requests") for body in each.body.records]
+    assert ("Invoice", invoice) in [(each.record_type, each.record_id) for each in asked]
+    requests = [each for each in process.published if each.topic == "read-requests"]
+    await ledger.book(await enrich.do([Incoming(r.topic, 0, 0, r.key, r.value, {}, 0) for r in requests]))
+    ((customer,),) = await process.rows("SELECT customer_id FROM ledger.documents WHERE record_id = %s", invoice)
+    assert customer == kept
+
+
+class Ledger:
+    """The ledger of a process, fed by hand."""
+
+    def __init__(self, process: Ours) -> None:
+        parking = Parking(process.connections, process, process.topics, "build", parked_max=9)
+        self._bookkeeper = Bookkeeper(process.connections, process.sealer, parking, process, process.topics)
+        self._offset = 0
+
+    async def book(self, outcome: Outcome) -> None:
+        records = [
+            Incoming(each.topic, 0, self._offset + at, each.key, each.value, {}, 0)
+            for at, each in enumerate(outcome.outputs)
+        ]
+        self._offset += len(records)
+        await self._bookkeeper.do(records)
