@@ -351,9 +351,11 @@ def _take_effect(books: Books, decision: Decision, before: Merge | None, now: Me
     if now == before:
         return
     decision.company = replace(state, merges=replaced(state, now))
-    if now.sure and (before is None or not before.sure):
-        customers = merged_with(decision.company, {now.kept_id}) | decision.reach.customers
-        decision.reach = Reach(customers=customers, read_again=now.vanished_id)
+    if not now.sure:
+        return
+    is_new = before is None or not before.sure
+    customers = merged_with(decision.company, {now.kept_id}) | decision.reach.customers
+    decision.reach = Reach(customers=customers, read_again=now.vanished_id if is_new else "")
 
 
 def _merge_noticed(books: Books, change: changes.MergeNotice) -> Decision:

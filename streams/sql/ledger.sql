@@ -122,10 +122,17 @@ WHERE EXISTS (
 WITH RECURSIVE family AS (
     SELECT unnest(%(customers)s::text[]) AS customer_id
   UNION
-    SELECT c.customer_id
+    SELECT next.customer_id
     FROM family f
-    JOIN ledger.customers c
-      ON c.generation = %(generation)s AND c.company_id = %(company_id)s AND c.parent_id = f.customer_id
+    CROSS JOIN LATERAL (
+        SELECT c.customer_id FROM ledger.customers c
+        WHERE c.generation = %(generation)s AND c.company_id = %(company_id)s AND c.parent_id = f.customer_id
+      UNION ALL
+        SELECT CASE WHEN merge ->> 'kept_id' = f.customer_id THEN merge ->> 'vanished_id' ELSE merge ->> 'kept_id' END
+        FROM ledger.companies o, jsonb_array_elements(o.merges) AS merge
+        WHERE o.generation = %(generation)s AND o.company_id = %(company_id)s
+          AND f.customer_id IN (merge ->> 'kept_id', merge ->> 'vanished_id')
+    ) AS next
 ), of_family AS (
     SELECT d.record_type, d.record_id
     FROM ledger.documents d

@@ -126,6 +126,20 @@ async def test_a_merge_is_kept_and_frozen_until_a_person_decides(world: World, o
     assert state == ("together",)
 
 
+async def test_a_parents_mapping_moves_documents_of_its_vanished_job_that_name_the_kept_customer(world: World) -> None:
+    inputs = two_projects(world)
+    inputs.job("3", parent="1")
+    inputs.invoice("11", "1000", "3")
+    merge(inputs, "2", "3")
+    inputs.read("Customer", {"Id": "3", "DisplayName": "Gone", "Active": False, "ParentRef": {"value": "1"}} | USD)
+    inputs.invoice("11", "1000", "2")
+    await world.worker().do(inputs.records)
+    assert not any(name.startswith("InvoiceMoved") for name in names(world))
+    await world.worker().do([inputs.map("1", "P2", seen=1)])
+    assert {"InvoiceMovedOut", "InvoiceMovedIn"} <= set(names(world))
+    assert "WarningCleared" in names(world, COMPANY_EVENTS)
+
+
 async def test_a_payment_read_with_its_journals_is_booked_and_stays_so_for_the_next_process(world: World) -> None:
     inputs = synced(world)
     lines = [{"Amount": "100", "LinkedTxn": [{"TxnType": "JournalEntry", "TxnId": i}]} for i in ("90", "91")]

@@ -199,6 +199,23 @@ def test_a_read_whose_journals_could_not_be_read_forgets_nothing() -> None:
     assert (len(world.facts), world.waiting()) == (before, {})
 
 
+def test_a_journal_that_was_changed_is_believed_as_it_was_read_last() -> None:
+    world = Linked.with_projects("P1")
+    raw = paid(("90", "100"), ("91", "100"))
+    debit, credit = journal(("Debit", "100", "1")), journal(("Credit", "100", "1"))
+    world.paid_with_journals(raw, {"90": debit, "91": credit})
+    world.paid_with_journals(raw, {"90": credit, "91": debit})
+    links = world.books.documents["Payment", "21"].booked.links
+    assert {key.target_id: link.amount.amount for key, link in links.items()} == {"90": -100, "91": 100}
+
+
+def test_one_journal_that_says_its_side_is_enough_when_the_equation_gives_the_other() -> None:
+    world = Linked.with_projects("P1")
+    world.paid_with_journals(paid(("90", "100"), ("91", "100")), {"90": journal(("Debit", "100", "1"))})
+    links = world.books.documents["Payment", "21"].booked.links
+    assert {key.target_id: link.amount.amount for key, link in links.items()} == {"90": 100, "91": -100}
+
+
 def test_what_the_equation_says_is_not_overruled_by_a_journal() -> None:
     world = Linked.with_projects("P1")
     raw = paid(("90", "100"), TotalAmt="100")

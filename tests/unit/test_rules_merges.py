@@ -1,5 +1,6 @@
 """Merged customers: whose project their documents are in, what a person is asked, and that no order matters."""
 
+import itertools
 import random
 from collections.abc import Callable
 
@@ -90,7 +91,7 @@ def test_a_number_given_to_the_vanished_customer_names_nothing_any_more_when_bot
     world.invoice("31", "90", "3", reference="R1", at=100)
     merged(world)
     assert world.balances()["P1"].O == 90
-    world.resolve("1", together=True)
+    assert world.resolve("1", together=True).reach.references == {"r1"}
     assert world.books.projects_named("R1") == set()
     assert (world.balances()["P1"].O, world.balances()["P3"].O) == (0, 90)
 
@@ -218,7 +219,37 @@ def test_what_was_frozen_once_stays_frozen_when_the_kept_customer_is_merged_agai
     world.merged("3", "2", at=MERGED_AT + 100)
     world.inactive("2", at=MERGED_AT + 100)
     world.invoice("11", "1000", "3", at=MERGED_AT + 100)
-    assert (world.balances()["P1"].N, world.balances()["P2"].O) == (-100, 500)
+    assert (world.balances()["P1"].invoiced, world.balances()["P2"].invoiced) == (1000, 500)
+
+
+def test_a_merge_of_which_nobody_knows_who_vanished_has_no_effect_yet() -> None:
+    world = Linked.with_projects("P1", "P2")
+    world.release("1")
+    world.invoice("11", "1000", "1", at=100)
+    world.merged("2", "1", at=MERGED_AT)
+    assert world.waiting() == {("Invoice", "11", ""): 1000}
+    assert world.resolve("1", together=True).outcome == "refused"
+    world.map("1", "P1")
+    world.invoice("12", "500", "2", at=MERGED_AT)
+    assert (world.balances()["P1"].O, world.balances()["P2"].O) == (1000, 500)
+
+
+@pytest.mark.parametrize(
+    ("reads", "project"),
+    [
+        ((("1", 100), ("2", 200), ("2", MERGED_AT + 60)), "P2"),  # a person changed its customer long before
+        ((("1", 100), ("1", 150), ("2", 150)), "P1"),  # the merge did, without a new revision
+        ((("1", 100), ("2", MERGED_AT), ("2", MERGED_AT + 60)), "P1"),  # the merge did, with a new revision
+    ],
+)
+def test_who_changed_a_documents_customer_is_told_from_all_reads_in_any_order(
+    reads: tuple[tuple[str, int], ...], project: str
+) -> None:
+    for order in itertools.permutations(reads):
+        world = merged(Linked.with_projects("P1", "P2"))
+        for customer, at in order:
+            world.invoice("11", "1000", customer, at=at)
+        assert {name: balance.O for name, balance in world.balances().items() if balance.O} == {project: 1000}, order
 
 
 Step = Callable[[Linked], object]
@@ -233,7 +264,7 @@ def steps(*, new_times: bool) -> list[Step]:
         lambda world: world.invoice("13", "300", "1", at=100),
         lambda world: world.payment("21", "1100", "1", ("Invoice", "11", "1000"), at=100),
         lambda world: world.merged("2", "1", at=MERGED_AT),
-        lambda world: world.merged("1", "2", at=MERGED_AT + 1),
+        lambda world: world.merged("1", "2", at=MERGED_AT + 60),
         lambda world: world.inactive("1", at=MERGED_AT),
         lambda world: world.invoice("11", "1000", "2", at=at),
         lambda world: world.payment("21", "1100", "2", ("Invoice", "11", "1000"), at=at),
