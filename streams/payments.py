@@ -233,15 +233,19 @@ def _target(books: Books, line: PaymentLine, payment: Payment) -> _Target:
 
 
 def _signed_others(payment: Payment) -> list[tuple[PaymentLine, Money]] | None:
-    """Lines to what is not kept here, uses positive and sources negative; None when their signs are open."""
+    """Lines to what is not kept here, uses positive and sources negative; None when their signs are open.
+
+    The equation decides; only where it leaves several answers, what the journal entries say themselves.
+    """
     others = [line for line in payment.lines if line.record_type not in (INVOICE, CREDIT_MEMO)]
     uses = _total([line.amount for line in _lines(payment, INVOICE)], payment)
     credits = _total([line.amount for line in _lines(payment, CREDIT_MEMO)], payment)
     net = payment.total + credits - uses - payment.unapplied
     open_signs = sum(line.record_type in _EITHER for line in others)
     solutions = list(_solutions(others, net)) if open_signs <= _SIGNS_MAX else []
-    distinct = {tuple(sign for sign in signs) for signs in solutions}
-    if len(distinct) != 1:
+    if len(solutions) > 1:
+        solutions = [signs for signs in solutions if all(map(_fits_journal, others, signs))]
+    if len(solutions) != 1:
         return None
     return [(line, line.amount if sign > 0 else -line.amount) for line, sign in zip(others, solutions[0], strict=True)]
 
@@ -257,6 +261,10 @@ def _signs(line: PaymentLine) -> tuple[int, ...]:
     if line.record_type in _EITHER:
         return 1, -1
     return (-1,) if line.record_type in _SOURCES else (1,)
+
+
+def _fits_journal(line: PaymentLine, sign: int) -> bool:
+    return line.side == "" or line.side == ("use" if sign > 0 else "source")
 
 
 def _unbalanced(payment: Payment) -> WaitCause:

@@ -19,7 +19,7 @@ from connectors.kafka import Publisher, partition_of, read_from
 from schemas import changes
 from schemas.codec import Recorded, file_ids
 from schemas.wire import Outgoing
-from streams import cli
+from streams import cli, cli_ask
 from streams.topology import groups, opened, steps, topics_of
 from tests.builders import COMPANY, NOON, PROJECT, delivered, invoice_issued
 from tests.conftest import RunningBroker
@@ -308,7 +308,7 @@ def test_request_without_a_worker_says_that_it_is_kept(
         "INSERT INTO control.companies (company_id, organisation_id, state) VALUES (%s, 'o', 'active')",
         (COMPANY,),
     )
-    monkeypatch.setattr(cli, "ANSWER_S_MAX", 0.1)
+    monkeypatch.setattr(cli_ask, "ANSWER_S_MAX", 0.1)
     assert run("declare-project", PROJECT)[:2] == (0, f"declared: {PROJECT}\n")
     code, _, problem = run("map", "5", PROJECT, "--from", "2026-01-01")
     assert code == 1
