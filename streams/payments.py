@@ -15,7 +15,7 @@ from schemas.accounting import Share
 from schemas.money import Money, zero
 from schemas.quickbooks import CREDIT_MEMO, INVOICE, Payment, PaymentLine, SalesDocument
 from streams.books import Booking, Books, Document, Ended, Key, Link, LinkKey, Reason, Standing, WaitCause, Waiting
-from streams.exchange import Measure, Sides, measure_of, warnings_of
+from streams.exchange import Measure, Sides, measure, measure_of, warnings_of
 from streams.placement import Placement, place
 
 _SOURCES = frozenset({"CreditCardCredit"})
@@ -133,7 +133,7 @@ class _Entry:
     def _own_measure(self, so_far: Money) -> Measure:
         """Of the payment's own money: what is unapplied, then what is not kept here, then the invoices by number."""
         rate = self._payment.exchange_rate
-        return Measure(self._books.company, so_far.currency, rate, so_far.amount)
+        return measure(self._books.company, so_far.currency, rate, so_far.amount)
 
     def _credit_to_other(self, memo: _Target, amount: Money) -> None:
         """Credit that no invoice of this payment takes becomes its money: it pays what is not kept here."""
@@ -233,15 +233,19 @@ def _target(books: Books, line: PaymentLine, payment: Payment) -> _Target:
 
 
 def _signed_others(payment: Payment) -> list[tuple[PaymentLine, Money]] | None:
-    """Lines to what is not kept here, uses positive and sources negative; None when their signs are open."""
+    """Lines to what is not kept here, uses positive and sources negative; None when their signs are open.
+
+    The equation decides; only where it leaves several answers, what the journal entries say themselves.
+    """
     others = [line for line in payment.lines if line.record_type not in (INVOICE, CREDIT_MEMO)]
     uses = _total([line.amount for line in _lines(payment, INVOICE)], payment)
     credits = _total([line.amount for line in _lines(payment, CREDIT_MEMO)], payment)
     net = payment.total + credits - uses - payment.unapplied
     open_signs = sum(line.record_type in _EITHER for line in others)
     solutions = list(_solutions(others, net)) if open_signs <= _SIGNS_MAX else []
-    distinct = {tuple(sign for sign in signs) for signs in solutions}
-    if len(distinct) != 1:
+    if len(solutions) > 1:
+        solutions = [signs for signs in solutions if all(map(_fits_journal, others, signs))]
+    if len(solutions) != 1:
         return None
     return [(line, line.amount if sign > 0 else -line.amount) for line, sign in zip(others, solutions[0], strict=True)]
 
@@ -257,6 +261,10 @@ def _signs(line: PaymentLine) -> tuple[int, ...]:
     if line.record_type in _EITHER:
         return 1, -1
     return (-1,) if line.record_type in _SOURCES else (1,)
+
+
+def _fits_journal(line: PaymentLine, sign: int) -> bool:
+    return line.side == "" or line.side == ("use" if sign > 0 else "source")
 
 
 def _unbalanced(payment: Payment) -> WaitCause:

@@ -25,12 +25,16 @@ LONG_MODULES = {
 }
 MONEY = (
     "schemas/*.py",
+    "streams/asking.py",
     "streams/books.py",
     "streams/bookkeeping.py",
     "streams/company_projections.py",
+    "streams/decision.py",
     "streams/event_log.py",
     "streams/exchange.py",
+    "streams/journals.py",
     "streams/ledger.py",
+    "streams/merges.py",
     "streams/payments.py",
     "streams/placement.py",
     "streams/posting.py",

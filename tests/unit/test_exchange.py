@@ -12,7 +12,7 @@ from schemas.accounting import ExchangeRate
 from schemas.money import Money
 from schemas.quickbooks import CREDIT_MEMO, INVOICE, PAYMENT
 from streams.books import Company, booking_from_plain, booking_to_plain
-from streams.exchange import Measure
+from streams.exchange import measure
 from tests.rules import Balance, World, books_of_a_new_company
 
 
@@ -182,6 +182,15 @@ def test_a_foreign_record_without_a_rate_counts_one_to_one_and_is_pointed_out() 
     assert world.balances()["P1"].gained == -100
 
 
+def test_a_payment_that_only_links_credits_needs_no_rate() -> None:
+    world = world_with("P1")
+    world.invoice("11", "100", **eur("1.10"))
+    world.memo("5", "100", **eur("1.20"))
+    world.payment("21", "0", "1", (CREDIT_MEMO, "5", "100"), (INVOICE, "11", "100"), **eur(None))
+    assert at_home(world.balances()["P1"]) == {"gained": 10}
+    assert not any(hasattr(notice.body, "detail") for notice in world.notices)
+
+
 def test_a_payment_in_another_currency_than_its_invoice_waits() -> None:
     world = world_with("P1")
     world.invoice("11", "1000", **eur("1.10"))
@@ -192,8 +201,8 @@ def test_a_payment_in_another_currency_than_its_invoice_waits() -> None:
 
 def test_a_home_currency_without_minor_units_counts_whole() -> None:
     company = Company("1", home_currency="JPY", rules_version=2)
-    measure = Measure(company, "USD", ExchangeRate(Decimal("150.25")))
-    pieces = [measure.take(Money(Decimal(piece), "USD")) for piece in ("0.33", "0.33", "0.34")]
+    measured = measure(company, "USD", ExchangeRate(Decimal("150.25")))
+    pieces = [measured.take(Money(Decimal(piece), "USD")) for piece in ("0.33", "0.33", "0.34")]
     assert pieces == [Money(Decimal(piece), "JPY") for piece in (50, 49, 51)]
 
 
