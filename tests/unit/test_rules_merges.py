@@ -232,6 +232,8 @@ def test_a_merge_of_which_nobody_knows_who_vanished_has_no_effect_yet() -> None:
     world.map("1", "P1")
     world.invoice("12", "500", "2", at=MERGED_AT)
     assert (world.balances()["P1"].O, world.balances()["P2"].O) == (1000, 500)
+    world.invoice("11", "1000", "2", at=MERGED_AT)
+    assert (world.balances()["P1"].O, world.balances()["P2"].O) == (0, 1500)
 
 
 @pytest.mark.parametrize(
