@@ -243,7 +243,7 @@ def as_of(
 
 
 @app.command("closed-period", rich_help_panel="Look")
-def closed_period(company: Company = "") -> None:
+def closed_period(company: cli_ask.Company = "") -> None:
     """List changes dated on or before the day up to which the books were closed, the latest first."""
     from streams.figures import Changed
     from streams.figures import closed_period as look

@@ -12,7 +12,6 @@ from schemas.quickbooks import Payment, parse_record
 from streams.books import QuickBooksProject
 from streams.decision import Decision, Opened
 from streams.journals import with_sides
-from streams.ledger import decide, redecide
 from tests.rules import START, World
 
 Posting = tuple[str, ...]  # Debit or Credit, amount, customer id (empty: none), account (left out: receivables)
@@ -53,25 +52,18 @@ class Linked(World):
             changes.ExcludeCustomer, customer_id=customer_id, reference_only=reference_only, mapping_version=version
         )
 
-    def _take(self, change: Any, opened: Opened | None = None) -> Decision:
-        decision = decide(self.books, change, START + timedelta(minutes=self.minutes), opened)
-        self._keep(decision)
-        if decision.reach:
-            self._keep(redecide(self.books, self._reached(decision.reach), decision.reach))
-        return decision
-
     def ask(self, request: Any, **fields: Any) -> Decision:
         """A request of a person."""
-        return self._take(request(decision_id=f"d{len(self.decisions)}", person="somebody", **fields))
+        return self.take(request(decision_id=f"d{len(self.decisions)}", person="somebody", **fields))
 
     def close(self, project_id: str) -> Decision:
-        return self._take(changes.ProjectClosed(project_id=project_id))
+        return self.take(changes.ProjectClosed(project_id=project_id))
 
     def merged(self, kept: str, vanished: str, *, at: int | None = None) -> Decision:
         """Intuit's notice; `at` is its time, in minutes."""
         noticed_at = START + timedelta(minutes=self.minutes if at is None else at)
         notice = changes.MergeNotice(kept_customer_id=kept, vanished_customer_id=vanished, noticed_at=noticed_at)
-        return self._take(notice)
+        return self.take(notice)
 
     def inactive(self, customer_id: str, *, at: int | None = None, active: bool = False) -> Decision:
         raw = {"Id": customer_id, "DisplayName": f"Customer {customer_id}", "Active": active}
@@ -80,7 +72,7 @@ class Linked(World):
     def absent(self, record_type: str, record_id: str) -> Decision:
         self.minutes += 1
         read_at = START + timedelta(minutes=self.minutes)
-        return self._take(changes.RecordAbsent(record_type=record_type, record_id=record_id, read_at=read_at))
+        return self.take(changes.RecordAbsent(record_type=record_type, record_id=record_id, read_at=read_at))
 
     def paid_with_journals(
         self, raw: Mapping[str, Any], journals: Mapping[str, bytes], *, at: int | None = None
@@ -103,7 +95,7 @@ class Linked(World):
             sealed=b"",
             related=(),
         )
-        return self._take(change, Opened(sided))
+        return self.take(change, Opened(sided))
 
     def warnings(self) -> dict[tuple[str, str, str], str]:
         """What is warned about now, by record and code, from the notices alone."""

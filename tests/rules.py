@@ -298,7 +298,7 @@ class World:
         decision = decide(self.books, change, START + timedelta(minutes=self.minutes), opened)
         self._keep(decision)
         if decision.reach:
-            self._keep(redecide(self.books, self._reached(decision.reach)))
+            self._keep(redecide(self.books, self._reached(decision.reach), decision.reach))
         return decision
 
     def _keep(self, decision: Decision) -> None:
