@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+DIR ?= tests/situations
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-reset check test prove bench lock schemas test-compose clean
+.PHONY: help setup demo demo-reset check test situations prove bench lock schemas test-compose clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +40,9 @@ test: setup ## The test suite with a real broker, database and simulator: at mos
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -m "not prove" $(ARGS)
+
+situations: setup ## Play accounting situations as data through the rules (DIR=folder: yours; docs/situations.md)
+	$(BIN)/python -m tests.situation $(DIR)
 
 prove: setup ## The long proofs: three brokers, many kills, full counts (ARGS="-k name" runs one)
 	$(BIN)/python -m pytest -m prove $(ARGS)

@@ -13,17 +13,26 @@ A consumer that adds up these events by the posting table keeps correct balances
     CreditAppliedToOther / UnappliedFromOther                  - / +         + / -
     CreditTransferredIn / InReversed                           + / -
     CreditTransferredOut / OutReversed                         - / +
+    ExchangeDifference / Reversed                (nothing: it is what the home figures differ by, see below)
 
 O open invoices, C unused credit, U unapplied money; the net receivable is N = O - C - U.
+In home currency the same table holds for what the events state beside their amounts: `home_total` and `home_deposit`
+of a document, `home_received` of a share, and of a settlement `home_source` (off U, or off C for credit) and
+`home_target` (off O; onto U for CreditAppliedToOther). ExchangeDifference / Reversed is + / - what was gained, so that
+
+    home N = invoiced - credited - cash + applied to other + exchange differences   (and credit in - out)
+
+None: the amount is in home currency itself, or rules 1 decided the event, which say nothing in home currency.
 Ids, document numbers, dates and amounts only: no names, notes or contact data.
 `before` counts at its own date, `after` at its own date: a revision reverses at the old date.
-Source: design, "Posting table" and "Two dates"; docs/decisions/0006 (events are differences of states).
+Source: design, "Posting table", "Two dates" and "Several currencies"; docs/decisions/0014 (cents go by payment id).
+docs/decisions/0006 (events are differences of states).
 """
 
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import ClassVar, NewType
+from typing import Any, ClassVar, NewType
 from uuid import UUID
 
 from schemas.money import Money
@@ -66,6 +75,8 @@ class Figures:
     tax: Money
     deposit: Money  # money taken on the invoice itself; zero elsewhere
     exchange_rate: ExchangeRate | None
+    home_total: Money | None = None  # total at the document's rate
+    home_deposit: Money | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,149 +88,172 @@ class Share:
     received_on: date  # TxnDate
     received: Money  # this project's share, in the payment's currency
     exchange_rate: ExchangeRate | None
+    home_received: Money | None = None  # at the payment's rate; the shares of one payment add up to its total at home
 
 
 # --- the shapes that the opposites share -------------------------------------------------------------------------
 
+_HOME_UNKNOWN: dict[str, Any] = dict.fromkeys(
+    ("home_total", "home_deposit", "home_received", "home_source", "home_target", "home_transferred")
+)
+
+
+class StatesHome:
+    """An event that says its amounts in home currency as well, since version 2."""
+
+    __slots__ = ()
+    schema_version: ClassVar[int] = 2
+
+    @staticmethod
+    def upcast_v1_v2(body: dict[str, Any]) -> dict[str, Any]:
+        """v1 said nothing in home currency; what was not said is not known, which is not zero (decision 0014)."""
+        figures = {name: _HOME_UNKNOWN | body[name] for name in ("before", "after") if name in body}
+        return _HOME_UNKNOWN | body | figures
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentAdded:
+class DocumentAdded(StatesHome):
     """A document counts from now on."""
 
-    schema_version: ClassVar[int] = 1
     after: Figures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentRevised:
+class DocumentRevised(StatesHome):
     """A document says something else; the old figures are undone at the old date."""
 
-    schema_version: ClassVar[int] = 1
     before: Figures
     after: Figures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentRemoved:
+class DocumentRemoved(StatesHome):
     """A document does not count any more; the amounts undone come from our own log."""
 
-    schema_version: ClassVar[int] = 1
     before: Figures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentMovedIn:
+class DocumentMovedIn(StatesHome):
     """A document comes from another project, or from waiting."""
 
-    schema_version: ClassVar[int] = 1
     after: Figures
     from_project_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentMovedOut:
+class DocumentMovedOut(StatesHome):
     """A document goes to another project, or back to waiting."""
 
-    schema_version: ClassVar[int] = 1
     before: Figures
     to_project_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShareAdded:
+class ShareAdded(StatesHome):
     """A payment's share counts from now on."""
 
-    schema_version: ClassVar[int] = 1
     after: Share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShareRevised:
+class ShareRevised(StatesHome):
     """A payment's share is another one; the old one is undone at the old date."""
 
-    schema_version: ClassVar[int] = 1
     before: Share
     after: Share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShareRemoved:
+class ShareRemoved(StatesHome):
     """A payment's share does not count any more."""
 
-    schema_version: ClassVar[int] = 1
     before: Share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShareMovedIn:
+class ShareMovedIn(StatesHome):
     """A payment's share comes from another project, or from waiting."""
 
-    schema_version: ClassVar[int] = 1
     after: Share
     from_project_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShareMovedOut:
+class ShareMovedOut(StatesHome):
     """A payment's share goes to another project, or back to waiting."""
 
-    schema_version: ClassVar[int] = 1
     before: Share
     to_project_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Application:
+class Application(StatesHome):
     """A part of a payment and the invoice of this project that it settles."""
 
-    schema_version: ClassVar[int] = 1
     invoice_id: str
     applied: Money  # > 0
     applied_on: date  # the later of the two documents' dates
+    home_source: Money | None = None  # what it takes off the payment, at the payment's rate
+    home_target: Money | None = None  # what it takes off the invoice, at the invoice's rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OtherApplication:
+class OtherApplication(StatesHome):
     """A part of a payment and a transaction that we do not keep."""
 
-    schema_version: ClassVar[int] = 1
     other_type: str  # JournalEntry, Expense, Check, CreditCardCredit ...
     other_id: str
     applied: Money  # > 0: the payment pays it; < 0: it adds to what the payment can pay
     applied_on: date
+    home_source: Money | None = None  # what it takes off the payment, at the payment's rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CreditApplication:
+class CreditApplication(StatesHome):
     """A part of a credit memo and the invoice of this project that it settles."""
 
-    schema_version: ClassVar[int] = 1
     credit_memo_id: str
     invoice_id: str
     applied: Money  # > 0
     applied_on: date
+    home_source: Money | None = None  # what it takes off the memo, at the memo's rate
+    home_target: Money | None = None  # what it takes off the invoice, at the invoice's rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OtherCreditApplication:
+class OtherCreditApplication(StatesHome):
     """A part of a credit memo and a transaction that we do not keep, such as the cheque that paid the credit out."""
 
-    schema_version: ClassVar[int] = 1
     credit_memo_id: str
     applied: Money  # > 0
     applied_on: date
+    home_source: Money | None = None  # what it takes off the memo, at the memo's rate
+    home_target: Money | None = None  # what it adds to the payment, at the payment's rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CreditTransfer:
+class CreditTransfer(StatesHome):
     """Credit that goes from the memo's project to the invoice's."""
 
-    schema_version: ClassVar[int] = 1
     credit_memo_id: str
     invoice_id: str  # empty: what it settles is not kept here
     other_project_id: str  # the other side of the transfer
     transferred: Money  # > 0
     transferred_on: date
+    home_transferred: Money | None = None  # at the memo's rate, on both sides
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchanged:
+    """What a settlement gains in home currency, because its two sides have different rates."""
+
+    schema_version: ClassVar[int] = 1
+    invoice_id: str  # what was settled; empty: credit became money of the payment
+    credit_memo_id: str  # what settled it; empty: money of the payment
+    settled: Money  # how much, in the currency of both
+    gained: Money  # home currency: home_source - home_target of the settlement; < 0: lost; never zero
+    gained_on: date  # the settlement's date
 
 
 # --- invoices ----------------------------------------------------------------------------------------------------
@@ -397,6 +431,17 @@ class CreditTransferOutReversed(CreditTransfer):
     """Credit that had gone to another project came back."""
 
 
+# --- several currencies ------------------------------------------------------------------------------------------
+
+
+class ExchangeDifference(Exchanged):
+    """A settlement realised a gain or loss, since the rate had changed between its two sides."""
+
+
+class ExchangeDifferenceReversed(Exchanged):
+    """The gain or loss of a settlement that was taken back."""
+
+
 # --- customers ---------------------------------------------------------------------------------------------------
 
 
@@ -433,7 +478,7 @@ DocumentEvent = DocumentAdded | DocumentRevised | DocumentRemoved | DocumentMove
 ShareEvent = ShareAdded | ShareRevised | ShareRemoved | ShareMovedIn | ShareMovedOut
 LinkEvent = Application | OtherApplication | CreditApplication | OtherCreditApplication | CreditTransfer
 CustomerEvent = CustomerMapped | CustomerReleased | CustomersMerged
-AccountingEvent = DocumentEvent | ShareEvent | LinkEvent | CustomerEvent
+AccountingEvent = DocumentEvent | ShareEvent | LinkEvent | Exchanged | CustomerEvent
 
 EVENTS: tuple[type, ...] = (
     *(InvoiceIssued, InvoiceRevised, InvoiceVoided, InvoiceReinstated, InvoiceDeleted, InvoiceMovedIn, InvoiceMovedOut),
@@ -445,5 +490,6 @@ EVENTS: tuple[type, ...] = (
     *(CreditApplied, CreditUnapplied, CreditAppliedToOther, CreditUnappliedFromOther),
     *(CreditTransferredIn, CreditTransferInReversed),
     *(CreditTransferredOut, CreditTransferOutReversed),
+    *(ExchangeDifference, ExchangeDifferenceReversed),
     *(CustomerMapped, CustomerReleased, CustomersMerged),
 )

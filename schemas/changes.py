@@ -7,10 +7,11 @@ Source: design, topics `company-changes`, `read-requests`, `parked`, `sync-event
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 NAMESPACE = "intoaec.changes"
+RULES_VERSION = 2  # the newest rules of meaning; 1: nothing in home currency, 2: home sides and exchange differences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,16 @@ class RecordGone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordAbsent:
+    """QuickBooks answered 610 on reading, and nobody had announced a delete: it decides nothing, but is listed."""
+
+    schema_version: ClassVar[int] = 1
+    record_type: str
+    record_id: str
+    read_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MergeNotice:
     """Intuit says that one customer vanished in another."""
 
@@ -91,12 +102,18 @@ class CustomFieldDefinition:
 class CompanyFacts:
     """What CompanyInfo and Preferences say."""
 
-    schema_version: ClassVar[int] = 1
+    schema_version: ClassVar[int] = 2
     home_currency: str
     several_currencies: bool
     plan: str
     books_closed_on: date | None
     custom_fields: tuple[CustomFieldDefinition, ...]
+    rules_version: int | None = None  # the newest rules when this was said; a company's first facts start it with them
+
+    @staticmethod
+    def upcast_v1_v2(body: dict[str, Any]) -> dict[str, Any]:
+        """Whoever wrote v1 knew rules 1 alone (decision 0015)."""
+        return body | {"rules_version": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,12 +157,53 @@ class ExcludeCustomer:
 class AssignDocument:
     """A person says which project one document belongs to; None takes the assignment back."""
 
-    schema_version: ClassVar[int] = 1
+    schema_version: ClassVar[int] = 2
     decision_id: str
     person: str
     record_type: str
     record_id: str
     project_id: str | None
+    assignment_version: int | None = None  # of the document, as the person saw it; None: not said
+
+    @staticmethod
+    def upcast_v1_v2(body: dict[str, Any]) -> dict[str, Any]:
+        """Version 1 did not say what the person had seen."""
+        return body | {"assignment_version": None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkQuickBooksProject:
+    """A person says which project of IntoAEC a project of QuickBooks is; None takes the link back."""
+
+    schema_version: ClassVar[int] = 1
+    decision_id: str
+    person: str
+    project_ref: str  # an id space of its own, not a customer id
+    project_id: str | None
+    link_version: int  # the link version that the person saw; 0: never linked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolveMerge:
+    """A person says where the documents of a customer go that QuickBooks merged into one of another project."""
+
+    schema_version: ClassVar[int] = 1
+    decision_id: str
+    person: str
+    vanished_customer_id: str
+    together: bool  # True: with the kept customer's; False: they stay where the vanished customer's went
+    merge_version: int  # the version of the merge that the person saw; 0: nobody has decided
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DismissWarning:
+    """A person has looked at a document that came back after its delete: the warning ends."""
+
+    schema_version: ClassVar[int] = 1
+    decision_id: str
+    person: str
+    record_type: str
+    record_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,12 +301,16 @@ class GapClosed:
 Change = (
     RecordRead
     | RecordGone
+    | RecordAbsent
     | MergeNotice
     | CompanyFacts
     | MapCustomer
     | ReleaseCustomer
     | ExcludeCustomer
     | AssignDocument
+    | LinkQuickBooksProject
+    | ResolveMerge
+    | DismissWarning
     | ProjectDeclared
     | ProjectClosed
     | CompanyActivated
@@ -260,4 +322,5 @@ MESSAGES: tuple[type, ...] = (
     *(RecordRead, RecordGone, MergeNotice, CompanyFacts, MapCustomer, ReleaseCustomer, ExcludeCustomer),
     *(AssignDocument, ProjectDeclared, ProjectClosed, CompanyActivated, CompanyDisconnected, RulesChanged),
     *(ReadRequest, Parked, ConnectionChanged, GapClosed),
+    *(RecordAbsent, LinkQuickBooksProject, ResolveMerge, DismissWarning),
 )

@@ -120,6 +120,14 @@ class WarningCleared:
     code: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BooksClosed:
+    """From here on the company's books are closed up to a day: later changes dated on or before it are listed."""
+
+    schema_version: ClassVar[int] = 1
+    closed_on: date | None  # Preferences.AccountingInfoPrefs.BookCloseDate; None: they are open again
+
+
 CompanyEvent = (
     CustomerProfile
     | CustomerMappingChanged
@@ -129,9 +137,10 @@ CompanyEvent = (
     | RecordResolved
     | WarningRaised
     | WarningCleared
+    | BooksClosed
 )
 
 EVENTS: tuple[type, ...] = (
     *(CustomerSeen, CustomerChanged, CustomerMappingChanged, RequestAccepted, RequestRefused),
-    *(RecordWaiting, RecordResolved, WarningRaised, WarningCleared),
+    *(RecordWaiting, RecordResolved, WarningRaised, WarningCleared, BooksClosed),
 )

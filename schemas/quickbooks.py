@@ -61,6 +61,7 @@ class PaymentLine:
     record_type: str  # Invoice, CreditMemo, JournalEntry, Expense, Check, CreditCardCredit
     record_id: str
     amount: Money
+    side: str = ""  # of a journal entry, by its own lines: "use" or "source"; empty: they do not say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,14 +11,18 @@ from typing import Any, NamedTuple
 
 from connectors.postgres import Connection, queries
 from schemas import changes
-from schemas.quickbooks import CUSTOMER, PAYMENT, Customer, Payment
+from schemas.quickbooks import CUSTOMER, PAYMENT, SALES, Customer, Payment
 from schemas.wire import Incoming
+from streams.asking import subject
 from streams.books import (
     Books,
     Company,
     CustomerState,
     Document,
     Key,
+    Merge,
+    Naming,
+    QuickBooksProject,
     Revision,
     Scope,
     booking_from_plain,
@@ -26,7 +30,9 @@ from streams.books import (
     head_from_plain,
     head_to_plain,
 )
-from streams.ledger import REQUESTS, Opened, Reach
+from streams.decision import PROJECT_REF, REQUESTS, Opened, Reach
+from streams.exchange import abroad
+from streams.merges import merged_with
 from streams.placement import reference_of
 
 _SQL = queries("ledger.sql")
@@ -44,10 +50,10 @@ class Item(NamedTuple):
     def key(self) -> Key:
         """The record that the input speaks of."""
         change = self.change
-        if isinstance(change, changes.RecordRead | changes.RecordGone | changes.AssignDocument):
+        if isinstance(change, changes.RecordRead | changes.RecordGone | changes.RecordAbsent):
             return change.record_type, change.record_id
-        if isinstance(change, changes.MapCustomer | changes.ReleaseCustomer | changes.ExcludeCustomer):
-            return CUSTOMER, change.customer_id
+        if isinstance(change, REQUESTS):
+            return subject(change)
         if isinstance(change, changes.MergeNotice):
             return CUSTOMER, change.kept_customer_id
         return "", ""
@@ -64,14 +70,15 @@ class Loader:
         found = {company_id: Company(company_id) for company_id in company_ids}
         parameters = {"generation": self._generation, "company_ids": sorted(company_ids)}
         cursor = await self._connection.execute(_SQL["companies"], parameters)
-        for company_id, home, several, closed_on, fields, active, rules in await cursor.fetchall():
-            found[company_id] = Company(company_id, home, several, closed_on, tuple(fields), active, rules)
+        for company_id, home, several, closed_on, fields, active, rules, merges in await cursor.fetchall():
+            merged = tuple(map(_merge, merges))
+            found[company_id] = Company(company_id, home, several, closed_on, tuple(fields), active, rules, merged)
         return found
 
     async def books(self, items: Sequence[Item], companies: dict[str, Company]) -> dict[str, Books]:
         """The books of every company of the batch."""
         books = {company_id: Books(company) for company_id, company in companies.items()}
-        changed = {(item.envelope.company_id, item.key) for item in items if item.key[0] not in ("", CUSTOMER)}
+        changed = {(item.envelope.company_id, item.key) for item in items if item.key[0] in (*SALES, PAYMENT)}
         named = {
             (item.envelope.company_id, (line.record_type, line.record_id))
             for item in items
@@ -79,6 +86,7 @@ class Loader:
             for line in item.opened.record.lines
         }
         await self._documents(books, changed, named)
+        await self._sharing(books, items)
         customers = {(item.envelope.company_id, item.key[1]) for item in items if item.key[0] == CUSTOMER}
         customers |= {
             (item.envelope.company_id, item.opened.record.customer_id)
@@ -90,8 +98,14 @@ class Loader:
             for item in items
             if item.opened is not None and isinstance(item.opened.record, Customer) and item.opened.record.parent_id
         }
-        await self._customers(books, customers | parents)
+        merged = {
+            (item.envelope.company_id, item.change.vanished_customer_id)
+            for item in items
+            if isinstance(item.change, changes.MergeNotice)
+        }
+        await self._customers(books, customers | parents | merged)
         await self._references(books, items)
+        await self._quickbooks_projects(books, items)
         return books
 
     async def extend(self, books: Books, keys: Sequence[Key]) -> None:
@@ -99,24 +113,37 @@ class Loader:
         company_id = books.company.company_id
         more = {company_id: books}
         await self._documents(more, {(company_id, key) for key in keys}, set())
+        await self._sharing(more, [])
         await self._customers(more, set())
         await self._references(more, [])
+        await self._quickbooks_projects(more, [])
 
     async def reached(self, company_id: str, reach: Reach, after: Key, at_most: int) -> list[Key]:
         """The next documents that a change reaches, in a fixed order."""
-        parameters = {
+        parameters = self._reached(company_id, reach, after, at_most)
+        cursor = await self._connection.execute(_SQL["documents_reached"], parameters)
+        return [(record_type, record_id) for record_type, record_id in await cursor.fetchall()]
+
+    async def count_reached(self, company_id: str, reach: Reach) -> int:
+        """How many documents a change reaches."""
+        statement = "SELECT count(*) FROM (" + _SQL["documents_reached"] + ") AS reached"  # noqa: S608 (constants)
+        cursor = await self._connection.execute(statement, self._reached(company_id, reach, ("", ""), None))
+        ((count,),) = await cursor.fetchall()
+        return int(count)
+
+    def _reached(self, company_id: str, reach: Reach, after: Key, at_most: int | None) -> dict[str, Any]:
+        return {
             "generation": self._generation,
             "company_id": company_id,
             "customers": sorted(reach.customers),
             "references": sorted(reach.references),
             "everything": reach.everything,
+            "project_refs": sorted(reach.project_refs),
             "after_type": after[0],
             "after_length": len(after[1]),
             "after_id": after[1],
             "at_most": at_most,
         }
-        cursor = await self._connection.execute(_SQL["documents_reached"], parameters)
-        return [(record_type, record_id) for record_type, record_id in await cursor.fetchall()]
 
     async def without_documents(self, items: Sequence[Item], books: dict[str, Books]) -> set[tuple[str, str]]:
         """Customers of the batch that no kept document belongs to: reading them for the first time moves nothing."""
@@ -150,6 +177,16 @@ class Loader:
             company_id, document = row[0], _document(row)
             books[company_id].documents.setdefault(document.key, document)
 
+    async def _sharing(self, books: dict[str, Books], items: Sequence[Item]) -> None:
+        """All payments of the foreign documents in reach, and of what those settle: their cents hang together."""
+        seen: set[tuple[str, Key]] = set()
+        for _ in range(2):
+            new = _foreign_targets(books, items) - seen
+            if not new:
+                return
+            seen |= new
+            await self._documents(books, new, set())
+
     async def _customers(self, books: dict[str, Books], customers: set[tuple[str, str]]) -> None:
         of_documents = {
             (company_id, document.head.customer_id)
@@ -157,7 +194,8 @@ class Loader:
             for document in of_company.documents.values()
             if document.head is not None
         }
-        asked = [{"company_id": company_id, "customer_id": i} for company_id, i in sorted(customers | of_documents)]
+        wanted = _with_merged(books, customers | of_documents)
+        asked = [{"company_id": company_id, "customer_id": i} for company_id, i in sorted(wanted)]
         for row in await self._rows("customers", asked):
             books[row[0]].customers.setdefault(row[1], _customer_state(row))
 
@@ -170,14 +208,27 @@ class Loader:
             if (text := reference_of(of_company.company, head)) is not None
         } | {(item.envelope.company_id, text.lower()) for item in items for text in _projects_of(item.change)}
         rows = [{"company_id": company_id, "project_id": text} for company_id, text in sorted(asked)]
-        for company_id, number, project_id in await self._rows("reference_numbers", rows):
-            books[company_id].references.setdefault(number, set()).add(project_id)
+        for company_id, number, project_id, customer_id in await self._rows("reference_numbers", rows):
+            if not _is_superseded(books[company_id], customer_id, number, project_id):
+                books[company_id].references.setdefault(number, set()).add(Naming(project_id, customer_id))
         for company_id, project_id, closed, own in await self._rows("projects", rows):
             if own:
-                books[company_id].projects[project_id] = closed
-                books[company_id].references[project_id.lower()] = {project_id}
+                books[company_id].projects.setdefault(project_id, closed)
+                books[company_id].references.setdefault(project_id.lower(), set()).add(Naming(project_id, ""))
             else:
                 books[company_id].foreign.add(project_id)
+
+    async def _quickbooks_projects(self, books: dict[str, Books], items: Sequence[Item]) -> None:
+        """What is linked to the projects of QuickBooks that these documents and requests name."""
+        asked = {
+            (company_id, head.project_ref)
+            for company_id, of_company in books.items()
+            for head in _heads(of_company, items, company_id)
+            if head.project_ref is not None
+        } | {(item.envelope.company_id, item.key[1]) for item in items if item.key[0] == PROJECT_REF}
+        rows = [{"company_id": company_id, "project_ref": ref} for company_id, ref in sorted(asked)]
+        for company_id, ref, project_id, version in await self._rows("quickbooks_projects", rows):
+            books[company_id].quickbooks_projects.setdefault(ref, QuickBooksProject(project_id, version))
 
     async def _rows(self, query: str, asked: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
         if not asked:
@@ -196,12 +247,46 @@ def _heads(books: Books, items: Sequence[Item], company_id: str) -> Iterable[Any
             yield opened.record
 
 
+def _foreign_targets(books: dict[str, Books], items: Sequence[Item]) -> set[tuple[str, Key]]:
+    """What payments in a foreign currency settle."""
+    return {
+        (company_id, (line.record_type, line.record_id))
+        for company_id, of_company in books.items()
+        for head in _heads(of_company, items, company_id)
+        if isinstance(head, Payment) and abroad(of_company.company, head.total.currency)
+        for line in head.lines
+        if line.record_type in SALES
+    }
+
+
+def _with_merged(books: dict[str, Books], customers: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """These customers, and those that QuickBooks merged with them."""
+    merging = {company_id: of_company.company for company_id, of_company in books.items() if of_company.company.merges}
+    if not merging:
+        return customers
+    return customers | {
+        (company_id, other)
+        for company_id, state in merging.items()
+        for other in merged_with(state, {i for owner, i in customers if owner == company_id})
+    }
+
+
+def _is_superseded(books: Books, customer_id: str, number: str, project_id: str) -> bool:
+    """The books hold a newer mapping of this customer, not written yet, that does not give this number."""
+    loaded = books.customers.get(customer_id)
+    return loaded is not None and (number, project_id) not in {
+        (scope.reference_number.lower(), scope.project_id) for scope in loaded.scopes
+    }
+
+
 def _projects_of(change: Any) -> list[str]:
     if isinstance(change, changes.MapCustomer):
         return [text.strip() for text in (change.project_id, change.reference_number) if text.strip()]
     if isinstance(change, changes.ProjectDeclared | changes.ProjectClosed):
         return [change.project_id]
-    return [change.project_id] if isinstance(change, changes.AssignDocument) and change.project_id else []
+    if isinstance(change, changes.AssignDocument | changes.LinkQuickBooksProject) and change.project_id:
+        return [change.project_id]
+    return []
 
 
 def _is_new(items: Sequence[Item], known: CustomerState | None, customer_id: str) -> bool:
@@ -216,7 +301,8 @@ def _asked(keys: set[tuple[str, Key]]) -> list[dict[str, Any]]:
 
 
 def _document(row: tuple[Any, ...]) -> Document:
-    _, record_type, record_id, revised_at, sync_token, read_at, gone_at, assigned, head, booked = row
+    _, record_type, record_id, revised_at, sync_token, read_at, gone_at, assigned, head, booked, *more = row
+    named, absent_at, assignment_version = more
     return Document(
         record_type=record_type,
         record_id=record_id,
@@ -225,6 +311,9 @@ def _document(row: tuple[Any, ...]) -> Document:
         head=None if head is None else head_from_plain((record_type, record_id), head),
         assigned=assigned,
         booked=booking_from_plain(booked),
+        named={i: (datetime.fromisoformat(first), datetime.fromisoformat(last)) for i, (first, last) in named.items()},
+        absent_at=absent_at,
+        assignment_version=assignment_version,
     )
 
 
@@ -251,6 +340,13 @@ def _instant(instant: datetime | None) -> str | None:
     return None if instant is None else instant.isoformat()
 
 
+def _merge(plain: dict[str, Any]) -> Merge:
+    """Whatever a later version adds has its default here."""
+    given = {name: plain[name] for name in Merge._fields if name in plain}
+    given |= {"noticed_at": datetime.fromisoformat(plain["noticed_at"]), "told": tuple(plain["told"])}
+    return Merge(**given)
+
+
 def company_row(state: Company) -> dict[str, Any]:
     """A row of ledger.companies, as JSON."""
     return {
@@ -261,6 +357,7 @@ def company_row(state: Company) -> dict[str, Any]:
         "reference_fields": list(state.reference_fields),
         "active": state.active,
         "rules_version": state.rules_version,
+        "merges": [merge._asdict() | {"noticed_at": _instant(merge.noticed_at)} for merge in state.merges],
     }
 
 
@@ -307,4 +404,8 @@ def document_row(company: Company, document: Document) -> dict[str, Any]:
         "assigned": document.assigned,
         "head": None if head is None else head_to_plain(head),
         "booked": booking_to_plain(document.booked),
+        "project_ref": None if head is None else head.project_ref,
+        "named": {i: [first.isoformat(), last.isoformat()] for i, (first, last) in document.named.items()},
+        "absent_at": _instant(document.absent_at),
+        "assignment_version": document.assignment_version,
     }

@@ -10,9 +10,10 @@ Source: design section 2, "The ledger"; docs/decisions/0006.
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from uuid import UUID, uuid4, uuid5
 
 from psycopg_pool import AsyncConnectionPool
@@ -22,14 +23,18 @@ from schemas import accounting, changes
 from schemas import company as company_schemas
 from schemas.codec import Recorded
 from schemas.errors import ForgottenError, TransientError, UnprocessableError
+from schemas.journals import JOURNAL_ENTRY, parse_journal, receivables_account
 from schemas.quickbooks import PAYMENT, Customer, Payment, parse_record
 from schemas.topics import Topics
 from schemas.wire import Incoming, Outcome, Outgoing, Unworkable
+from streams.asking import accepted
 from streams.book_store import Item, Loader, company_row, customer_row, document_row
-from streams.books import RULES_VERSION, Books, Company, CustomerState, Document, Key
+from streams.books import Books, Company, CustomerState, Document, Key, QuickBooksProject
+from streams.decision import REQUESTS, Decision, Opened, Progress, Reach
 from streams.difference import Fact, Notice
 from streams.event_log import COMPANY, EVENT_NAMESPACE, PROJECT, EventLog, Fenced, Publishes, Staged
-from streams.ledger import REQUESTS, Decision, Opened, Reach, absorb, accepted, decide, redecide, refuse_unknown
+from streams.journals import with_sides
+from streams.ledger import absorb, decide, redecide, refuse_unknown
 
 SLICE_DOCUMENTS = 500
 _SQL = queries("ledger.sql")
@@ -58,24 +63,6 @@ class Parks(Protocol):
     async def publish_unpublished(self) -> int: ...
 
 
-class _Progress(NamedTuple):
-    """Where a large input stands between its slices."""
-
-    reach: Reach
-    after: Key
-    moved: int
-
-    def to_text(self) -> str:
-        reach = [sorted(self.reach.customers), sorted(self.reach.references), self.reach.everything]
-        return json.dumps([reach, list(self.after), self.moved])
-
-    @classmethod
-    def from_text(cls, text: str) -> "_Progress":
-        (customers, references, everything), after, moved = json.loads(text)
-        reach = Reach(frozenset(customers), frozenset(references), everything)
-        return cls(reach, (after[0], after[1]), moved)
-
-
 @dataclass(slots=True)
 class _Batch:
     """What one transaction will write."""
@@ -84,6 +71,7 @@ class _Batch:
     documents: dict[tuple[str, Key], Document] = field(default_factory=dict)
     customers: dict[tuple[str, str], CustomerState] = field(default_factory=dict)
     projects: dict[tuple[str, str], bool] = field(default_factory=dict)
+    quickbooks_projects: dict[tuple[str, str], QuickBooksProject] = field(default_factory=dict)
     companies: dict[str, Company] = field(default_factory=dict)
     facts_of: dict[str, Company] = field(default_factory=dict)  # of every company of the batch, as it is now
     reads: dict[tuple[str, Key], Item] = field(default_factory=dict)
@@ -217,7 +205,7 @@ class Bookkeeper:
         answered = await loader.answered(items)
         for item in items:
             if slice_text and item.record.offset == due[0].record.offset:
-                return await self._slice(loader, batch, item, books, _Progress.from_text(slice_text))
+                return await self._slice(loader, batch, item, books, Progress.from_text(slice_text))
             if _decision_id(item) in answered:
                 self._trace(batch, item, "answered before")
                 continue
@@ -229,24 +217,24 @@ class Bookkeeper:
             self._take(batch, books, item, decision)
             if reaches:
                 await self._write_heads(connection, batch)
-                return await self._slice(loader, batch, item, books, _Progress(decision.reach, ("", ""), 0))
+                return await self._slice(loader, batch, item, books, Progress(decision.reach, ("", ""), 0))
         return batch, len(due), ""
 
     async def _slice(
-        self, loader: "Loader", batch: _Batch, item: Item, books: dict[str, Books], progress: _Progress
+        self, loader: "Loader", batch: _Batch, item: Item, books: dict[str, Books], progress: Progress
     ) -> tuple[_Batch, int, str]:
         """Settle the next documents that a change reaches; the last slice finishes the input."""
         company_id = item.envelope.company_id
         keys = await loader.reached(company_id, progress.reach, progress.after, SLICE_DOCUMENTS)
         await loader.extend(books[company_id], keys)
-        decision = redecide(books[company_id], keys)
-        moved = progress.moved + len({fact.record for fact in decision.facts})
+        decision = redecide(books[company_id], keys, progress.reach)
+        moved = progress.moved + len(decision.moved)
         more = len(keys) == SLICE_DOCUMENTS
         if not more and isinstance(item.change, REQUESTS):
             decision.notices.append(accepted(item.change, moved))
         self._stage(batch, books, item, decision)
         if more:
-            return batch, 0, _Progress(progress.reach, keys[-1], moved).to_text()
+            return batch, 0, Progress(progress.reach, keys[-1], moved, progress.settled + len(keys)).to_text()
         return batch, 1, ""
 
     def _decode(self, record: Incoming) -> "Item | Unworkable":
@@ -279,7 +267,20 @@ class Bookkeeper:
             )
             self._trace(batch, item, "parked")
             return None
+        if isinstance(record, Payment) and change.related:
+            record = self._with_journals(company_id, record, raw, change.related)
         return item._replace(opened=self._opened(company_id, record))
+
+    def _with_journals(
+        self, company_id: str, payment: Payment, raw: bytes, related: Sequence[changes.RelatedRecord]
+    ) -> Payment:
+        """What its journal entries say of their side; one that cannot be understood leaves its side open."""
+        journals = {}
+        for each in related:
+            if each.record_type == JOURNAL_ENTRY:
+                with suppress(UnprocessableError):
+                    journals[each.record_id] = parse_journal(self._sealer.open(company_id, "record", each.sealed))
+        return with_sides(payment, receivables_account(raw), journals)
 
     def _opened(self, company_id: str, record: Any) -> Opened:
         if not isinstance(record, Customer):
@@ -296,7 +297,7 @@ class Bookkeeper:
                 {"company_id": company_id, "decision_id": decision_id, "accepted": is_accepted, "answer": answer}
             )
             if is_accepted and not decision.reach:
-                notice = accepted(item.change, len({fact.record for fact in decision.facts}))
+                notice = accepted(item.change, len(decision.moved))
                 self._stage(batch, books, item, Decision(notices=[notice]))
         self._trace(batch, item, decision.outcome)
         if isinstance(item.change, changes.RecordRead) and not decision.outcome.startswith("older"):
@@ -305,28 +306,32 @@ class Bookkeeper:
     def _stage(self, batch: _Batch, books: dict[str, Books], item: Item, decision: Decision) -> None:
         company_id, offset = item.envelope.company_id, item.record.offset
         absorb(books[company_id], decision)
+        rules_version = books[company_id].company.rules_version
         batch.documents.update({(company_id, key): document for key, document in decision.documents.items()})
         batch.customers.update({(company_id, key): customer for key, customer in decision.customers.items()})
         batch.projects.update({(company_id, key): closed for key, closed in decision.projects.items()})
+        batch.quickbooks_projects.update({(company_id, ref): to for ref, to in decision.quickbooks_projects.items()})
         batch.facts_of[company_id] = books[company_id].company
         if decision.company is not None:
             batch.companies[company_id] = decision.company
         for key in decision.reads:
             batch.reads.setdefault((company_id, key), item)
         for fact in decision.facts:
-            make = partial(self._accounting_event, item, fact)
+            make = partial(self._accounting_event, item, rules_version, fact)
             batch.staged.append(Staged(PROJECT, fact.project_id, company_id, offset, make))
         for notice in decision.notices:
-            make_notice = partial(self._company_event, item, notice)
+            make_notice = partial(self._company_event, item, rules_version, notice)
             batch.staged.append(Staged(COMPANY, company_id, company_id, offset, make_notice))
 
-    def _accounting_event(self, item: Item, fact: Fact, event_id: UUID, version: int) -> Recorded[Any, Any]:
+    def _accounting_event(
+        self, item: Item, rules_version: int, fact: Fact, event_id: UUID, version: int
+    ) -> Recorded[Any, Any]:
         envelope = accounting.Envelope(
             event_id=event_id,
             generation=self._generation,
             project_id=fact.project_id,
             version=version,
-            rules_version=RULES_VERSION,
+            rules_version=rules_version,
             company_id=item.envelope.company_id,
             record_type=fact.record[0],
             record_id=fact.record[1],
@@ -341,13 +346,15 @@ class Bookkeeper:
         )
         return Recorded(envelope, fact.body)
 
-    def _company_event(self, item: Item, notice: Notice, event_id: UUID, version: int) -> Recorded[Any, Any]:
+    def _company_event(
+        self, item: Item, rules_version: int, notice: Notice, event_id: UUID, version: int
+    ) -> Recorded[Any, Any]:
         envelope = company_schemas.Envelope(
             event_id=event_id,
             generation=self._generation,
             company_id=item.envelope.company_id,
             version=version,
-            rules_version=RULES_VERSION,
+            rules_version=rules_version,
             record_type=notice.record[0],
             record_id=notice.record[1],
             origin=item.envelope.origin,
@@ -399,6 +406,11 @@ class Bookkeeper:
         ]
         await self._execute(connection, "companies_upsert", [company_row(c) for c in batch.companies.values()])
         await self._execute(connection, "projects_upsert", rows)
+        links = [
+            {"company_id": company_id, "project_ref": ref, **link._asdict()}
+            for (company_id, ref), link in batch.quickbooks_projects.items()
+        ]
+        await self._execute(connection, "quickbooks_projects_upsert", links)
         customers = [customer_row(company_id, state) for (company_id, _), state in batch.customers.items()]
         await self._execute(connection, "customers_upsert", customers)
         documents = [
@@ -406,7 +418,7 @@ class Bookkeeper:
         ]
         await self._execute(connection, "documents_upsert", documents)
         await self._write_links(connection, batch)
-        for written in (batch.companies, batch.projects, batch.customers, batch.documents):
+        for written in (batch.companies, batch.projects, batch.quickbooks_projects, batch.customers, batch.documents):
             written.clear()
 
     async def _write_links(self, connection: Connection, batch: _Batch) -> None:
@@ -465,7 +477,12 @@ def _together(inputs: "list[Item | Unworkable]") -> int:
 def _is_harmless(reach: Reach, item: Item, harmless: set[tuple[str, str]], batch: _Batch) -> bool:
     """Nobody's documents are reached, neither stored ones nor those of this batch."""
     company_id = item.envelope.company_id
-    if reach.everything or reach.references or not all((company_id, c) in harmless for c in reach.customers):
+    if (
+        reach.everything
+        or reach.references
+        or reach.project_refs
+        or not all((company_id, c) in harmless for c in reach.customers)
+    ):
         return False
     return not any(owner == company_id for owner, _ in batch.documents)
 

@@ -5,7 +5,7 @@ so far amount to). The ledger compares what the head asks for with what is booke
 """
 
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -15,7 +15,6 @@ from schemas.accounting import ExchangeRate, Figures, Share
 from schemas.money import Money
 from schemas.quickbooks import CustomField, Payment, PaymentLine, SalesDocument
 
-RULES_VERSION = 1
 Key = tuple[str, str]  # record type and record id
 
 
@@ -83,11 +82,20 @@ class LinkKey(NamedTuple):
 
 
 class Link(NamedTuple):
-    """How much is settled, and from which day."""
+    """How much is settled, and from which day; and in home currency, where the amount is in another one."""
 
     amount: Money
     on: date
     reason: Reason
+    home_source: Money | None = None  # what it takes off the payment or memo, at its rate
+    home_target: Money | None = None  # what it takes off the invoice, at its rate
+
+    @property
+    def gained(self) -> Money | None:
+        """The exchange difference that it realises; None: there is none."""
+        if self.home_source is None or self.home_target is None:
+            return None
+        return self.home_source - self.home_target or None
 
 
 class Waiting(NamedTuple):
@@ -111,6 +119,9 @@ class Booking:
     ever: bool = False  # it has stood in a project before
 
 
+Span = tuple[datetime, datetime]  # the first and the last LastUpdatedTime at which something was seen
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A sales document or payment: its head and what is booked of it."""
@@ -118,30 +129,58 @@ class Document:
     record_type: str
     record_id: str
     revision: Revision | None = None  # None: only heard of
-    gone_at: datetime | None = None  # deleted in QuickBooks, by Intuit's clock
+    gone_at: datetime | None = None  # the last answer 610 to an announced delete, by Intuit's clock
     head: SalesDocument | Payment | None = None
     assigned: str | None = None
     booked: Booking = field(default_factory=Booking)
+    named: Mapping[str, Span] = field(default_factory=dict)  # every customer that it was seen to name
+    absent_at: datetime | None = None  # the last answer 610 that no delete had announced
+    assignment_version: int = 0  # rises by one with each assignment by a person
 
     @property
     def key(self) -> Key:
         """Record type and id."""
         return self.record_type, self.record_id
 
-    def with_head(self, head: SalesDocument | Payment, revision: Revision, gone_at: datetime | None) -> "Document":
+    def with_head(self, head: SalesDocument | Payment, revision: Revision) -> "Document":
         """The same document, as just read."""
-        return Document(self.record_type, self.record_id, revision, gone_at, head, self.assigned, self.booked)
+        return replace(self, head=head, revision=revision, named=self.named_with(head.customer_id, revision.revised_at))
 
     def with_booked(self, booked: Booking) -> "Document":
         """The same document, with this booked of it."""
-        return Document(self.record_type, self.record_id, self.revision, self.gone_at, self.head, self.assigned, booked)
+        return replace(self, booked=booked)
+
+    def named_with(self, customer_id: str, revised_at: datetime) -> Mapping[str, Span]:
+        """Which customers it was seen to name, this one too; the order of seeing does not matter."""
+        first, last = self.named.get(customer_id, (revised_at, revised_at))
+        if customer_id in self.named and first <= revised_at <= last:
+            return self.named
+        return {**self.named, customer_id: (min(first, revised_at), max(last, revised_at))}
 
     @property
     def ended(self) -> Ended:
         """Whether QuickBooks says that it counts no more."""
-        if self.gone_at is not None:
+        if self.gone_at is not None and not self.came_back:
             return Ended.DELETED
         return Ended.VOIDED if self.head is not None and self.head.voided else Ended.NO
+
+    @property
+    def came_back(self) -> bool:
+        """It was deleted, and QuickBooks has shown a later revision."""
+        return self.gone_at is not None and self.revision is not None and self.revision.revised_at > self.gone_at
+
+    @property
+    def alarms(self) -> Mapping[str, str]:
+        """What a person should look at, whatever project it stands in."""
+        if self.gone_at is None and self.absent_at is None:
+            return {}
+        found, name = {}, f"{self.record_type} {self.record_id}"
+        if self.came_back:
+            found["reopened_after_delete"] = name
+        seen_since = self.revision is None or self.absent_at is None or self.revision.read_at >= self.absent_at
+        if not seen_since and self.ended is not Ended.DELETED:
+            found["absent_in_quickbooks"] = name
+        return found
 
 
 class Scope(NamedTuple):
@@ -172,6 +211,26 @@ class CustomerState:
         return covering[-1] if covering else None
 
 
+class Merge(NamedTuple):
+    """QuickBooks made one customer of two."""
+
+    vanished_id: str
+    kept_id: str
+    noticed_at: datetime  # by Intuit's clock
+    sure: bool = False  # the records have said which of the two vanished: before, it has no effect
+    decided: str = ""  # "together" or "apart", see streams.merges
+    version: int = 0  # rises by one with each decision
+    asked: str = ""  # what a person is asked; empty: nothing
+    told: tuple[str, ...] = ()  # projects that were told of it
+
+
+class QuickBooksProject(NamedTuple):
+    """What a project of QuickBooks is linked to."""
+
+    project_id: str | None  # None: the link was taken back
+    version: int  # rises by one with each change of the link
+
+
 @dataclass(frozen=True, slots=True)
 class Company:
     """Facts of the company itself."""
@@ -182,7 +241,15 @@ class Company:
     books_closed_on: date | None = None
     reference_fields: tuple[str, ...] = ()  # DefinitionIds of "Reference Number", pinned by the company's facts
     active: bool = False
-    rules_version: int = RULES_VERSION
+    rules_version: int = 1  # until an input says otherwise: see docs/decisions/0015
+    merges: tuple[Merge, ...] = ()
+
+
+class Naming(NamedTuple):
+    """A reference names a project."""
+
+    project_id: str
+    customer_id: str  # at whose mapping the number was given; empty: it is the project's own id
 
 
 @dataclass(slots=True)
@@ -190,14 +257,21 @@ class Books:
     """One company's books, as far as they were loaded for a batch; whoever loads must load every neighbour."""
 
     company: Company
-    customers: dict[str, CustomerState] = field(default_factory=dict)  # with all ancestors
+    customers: MutableMapping[str, CustomerState] = field(default_factory=dict)  # with ancestors and merged ones
     documents: MutableMapping[Key, Document] = field(
         default_factory=dict
     )  # with payments of documents and targets of payments
-    payers: dict[Key, set[str]] = field(default_factory=dict)  # payments that name a document
+    payers: MutableMapping[Key, set[str]] = field(default_factory=dict)  # payments that name a document
     projects: dict[str, bool] = field(default_factory=dict)  # project id -> closed
     foreign: set[str] = field(default_factory=set)  # declared projects that belong to another company
-    references: dict[str, set[str]] = field(default_factory=dict)  # lower-case reference -> project ids
+    references: dict[str, set[Naming]] = field(default_factory=dict)  # lower-case reference -> what it names
+    quickbooks_projects: dict[str, QuickBooksProject] = field(default_factory=dict)  # by ProjectRef
+
+    def projects_named(self, text: str) -> set[str]:
+        """The projects that a reference names; a project's own id wins over a number given at a mapping."""
+        namings = self.references.get(text.lower(), set())
+        own = {naming.project_id for naming in namings if not naming.customer_id}
+        return own or {naming.project_id for naming in namings}
 
     def document(self, key: Key) -> Document:
         """The document, or one of which nothing is known yet."""
@@ -265,7 +339,10 @@ def head_to_plain(head: SalesDocument | Payment) -> dict[str, Any]:
         "unapplied": _money(head.unapplied),
         "rate": _rate(head.exchange_rate),
         "project_ref": head.project_ref,
-        "lines": [[line.record_type, line.record_id, _money(line.amount)] for line in head.lines],
+        "lines": [
+            [line.record_type, line.record_id, _money(line.amount), *([line.side] if line.side else [])]
+            for line in head.lines
+        ],
     }
 
 
@@ -283,7 +360,10 @@ def head_from_plain(key: Key, plain: dict[str, Any]) -> SalesDocument | Payment:
             unapplied=_to_money(plain["unapplied"]),
             exchange_rate=rate,
             project_ref=plain["project_ref"],
-            lines=tuple(PaymentLine(record_type=t, record_id=i, amount=_to_money(m)) for t, i, m in plain["lines"]),
+            lines=tuple(
+                PaymentLine(record_type=t, record_id=i, amount=_to_money(m), side=side[0] if side else "")
+                for t, i, m, *side in plain["lines"]
+            ),
         )
     return SalesDocument(
         record_type=record_type,
@@ -306,10 +386,11 @@ def booking_to_plain(booking: Booking) -> dict[str, Any]:
     """What JSON can hold, without loss; empty parts are left out."""
     plain: dict[str, Any] = {}
     if booking.standings:
-        plain["standings"] = {p: [s.reason, _figures(s.figures)] for p, s in booking.standings.items()}
+        plain["standings"] = {p: [s.reason, _figures(s.figures), *_home(s)] for p, s in booking.standings.items()}
     if booking.links:
         plain["links"] = [
-            [*key, _money(link.amount), link.on.isoformat(), link.reason] for key, link in booking.links.items()
+            [*key, _money(link.amount), link.on.isoformat(), link.reason, *_sides(link)]
+            for key, link in booking.links.items()
         ]
     if booking.waiting:
         plain["waiting"] = {
@@ -328,9 +409,14 @@ def booking_to_plain(booking: Booking) -> dict[str, Any]:
 def booking_from_plain(plain: dict[str, Any]) -> Booking:
     """The booking that `booking_to_plain` wrote."""
     return Booking(
-        standings={p: Standing(Reason(r), _to_figures(f)) for p, (r, f) in plain.get("standings", {}).items()},
+        standings={
+            p: Standing(Reason(r), _to_figures(f, [_to_money(m) for m in home]))
+            for p, (r, f, *home) in plain.get("standings", {}).items()
+        },
         links={
-            LinkKey(*row[:6]): Link(_to_money(row[6]), date.fromisoformat(row[7]), Reason(row[8]))
+            LinkKey(*row[:6]): Link(
+                _to_money(row[6]), date.fromisoformat(row[7]), Reason(row[8]), *map(_to_optional, row[9:])
+            )
             for row in plain.get("links", [])
         },
         waiting={
@@ -341,6 +427,22 @@ def booking_from_plain(plain: dict[str, Any]) -> Booking:
         ended=Ended(plain.get("ended", "")),
         ever=plain.get("ever", False),
     )
+
+
+def _home(standing: Standing) -> list[list[str]]:
+    """What it counts in home currency; nothing where that is the amount itself."""
+    figures = standing.figures
+    stated = [figures.home_received] if isinstance(figures, Share) else [figures.home_total, figures.home_deposit]
+    return [_money(money) for money in stated if money is not None]
+
+
+def _sides(link: Link) -> list[list[str] | None]:
+    sides = [link.home_source, link.home_target]
+    return [] if sides == [None, None] else [None if side is None else _money(side) for side in sides]
+
+
+def _to_optional(plain: list[str] | None) -> Money | None:
+    return None if plain is None else _to_money(plain)
 
 
 def _figures(figures: Figures | Share) -> list[Any]:
@@ -364,7 +466,7 @@ def _figures(figures: Figures | Share) -> list[Any]:
     ]
 
 
-def _to_figures(plain: list[Any]) -> Figures | Share:
+def _to_figures(plain: list[Any], home: list[Money]) -> Figures | Share:
     customer_id, number, on, total, rate, *rest = plain
     if not rest:
         return Share(
@@ -373,6 +475,7 @@ def _to_figures(plain: list[Any]) -> Figures | Share:
             received_on=date.fromisoformat(on),
             received=_to_money(total),
             exchange_rate=_to_rate(rate),
+            home_received=home[0] if home else None,
         )
     due, tax, deposit = rest
     return Figures(
@@ -384,4 +487,6 @@ def _to_figures(plain: list[Any]) -> Figures | Share:
         tax=_to_money(tax),
         deposit=_to_money(deposit),
         exchange_rate=_to_rate(rate),
+        home_total=home[0] if home else None,
+        home_deposit=home[1] if home else None,
     )

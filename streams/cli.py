@@ -4,13 +4,12 @@ Reads: arguments and environment. Exit codes: 0 done, 1 not done (a sentence say
 """
 
 import asyncio
-import getpass
 import os
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -22,16 +21,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from connectors.config import Settings, SettingsError
+from schemas.changes import RULES_VERSION
+from streams import cli_ask
 
 if TYPE_CHECKING:
+    from streams.adoption import Plan
     from streams.parking import Place
     from streams.projector import Projector
-    from streams.requests import Answered, Requests
     from streams.topology import System
     from streams.trace import Chain
 
 Result = TypeVar("Result")
-ANSWER_S_MAX = 30.0
 
 app = typer.Typer(
     name="intoaec",
@@ -44,10 +44,12 @@ topics_app = typer.Typer(help="The topics of this installation.", no_args_is_hel
 parked_app = typer.Typer(help="Records that could not be worked, and wait for a person.", no_args_is_help=True)
 offsets_app = typer.Typer(help="Where the consumer groups go on reading.", no_args_is_help=True)
 projector_app = typer.Typer(help="The writers of the read tables.", no_args_is_help=True)
+rules_app = typer.Typer(help="The rules of meaning that decide a company's events.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics", rich_help_panel="Set up")
 app.add_typer(parked_app, name="parked", rich_help_panel="Mend")
 app.add_typer(offsets_app, name="offsets", rich_help_panel="Mend")
 app.add_typer(projector_app, name="projector", rich_help_panel="Mend")
+app.add_typer(rules_app, name="rules", rich_help_panel="Ask")
 console = Console(highlight=False)
 problems = Console(stderr=True, highlight=False)
 
@@ -66,8 +68,6 @@ class Role(StrEnum):
     ALL = "all"
 
 
-Company = Annotated[str, typer.Option("--company", help="QuickBooks company id; may be left out when there is one.")]
-Person = Annotated[str, typer.Option("--person", help="Who asks. Default: the user of this machine.")]
 ReadyFile = Annotated[Path | None, typer.Option("--ready-file", help="Written when the process is ready.", hidden=True)]
 PlaceText = Annotated[str, typer.Argument(metavar="PLACE", help="step/topic/partition/offset, as `parked list` says.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this it only says what it would do.")]
@@ -208,6 +208,7 @@ def status() -> None:
     _print("Companies", ("company", "name", "state", "last webhook", "gap since", "swept until"), found.companies)
     _print("Parked", ("step", "records", "oldest"), found.parked)
     _print("Blocked", ("projector", "stream", "at version", "reason", "since"), found.blocked)
+    _print("Large moves", ("partition", "offset", "documents seen", "moved", "at"), found.running)
     _print("Not published yet", ("kind", "streams", "events"), found.unpublished)
 
 
@@ -220,6 +221,38 @@ def trace(
 
     for chain in _run(lambda system: follow(system, what)):
         _print_chain(chain)
+
+
+@app.command("as-of", rich_help_panel="Look")
+def as_of(
+    project: Annotated[str, typer.Argument(help="IntoAEC's project id.")],
+    on: Annotated[
+        datetime | None, typer.Option("--on", formats=["%Y-%m-%d"], help="The accounting day. Default: every day.")
+    ] = None,
+    known_at: Annotated[
+        datetime | None, typer.Option("--known-at", help="Only what was known then (UTC). Default: all that is known.")
+    ] = None,
+) -> None:
+    """Show a project's figures at an accounting day, as known now or as known earlier."""
+    from streams.figures import EVER, NOW, AsOf
+    from streams.figures import as_of as look
+
+    day, moment = EVER if on is None else on.date(), NOW if known_at is None else known_at.replace(tzinfo=UTC)
+    found = _run(lambda system: look(system, project, day, moment))
+    known = "now" if known_at is None else _text(known_at)
+    _print(f"{project}, {'every day' if on is None else f'up to {day}'}, as known {known}", AsOf._fields, found)
+
+
+@app.command("closed-period", rich_help_panel="Look")
+def closed_period(company: cli_ask.Company = "") -> None:
+    """List changes dated on or before the day up to which the books were closed, the latest first."""
+    from streams.figures import Changed
+    from streams.figures import closed_period as look
+
+    async def changed(system: "System") -> list[Changed]:
+        return await look(system, await _company(system, company))
+
+    _print("Changes in a closed period", Changed._fields, _run(changed))
 
 
 # --- mend --------------------------------------------------------------------------------------------------------
@@ -317,82 +350,34 @@ def projector_resume(
         console.print(escape(line))
 
 
-# --- ask ---------------------------------------------------------------------------------------------------------
+# --- ask: streams/cli_ask.py --------------------------------------------------------------------------------------
+
+app.registered_commands += cli_ask.app.registered_commands
 
 
-@app.command("map", rich_help_panel="Ask")
-def map_customer(
-    customer: Annotated[str, typer.Argument(help="QuickBooks customer id.")],
-    project: Annotated[str, typer.Argument(help="IntoAEC project id.")],
-    company: Company = "",
-    reference: Annotated[str, typer.Option(help="The project's reference number in QuickBooks.")] = "",
-    from_on: Annotated[
-        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="Only from this day on.")
-    ] = None,
-    person: Person = "",
+@rules_app.command("adopt")
+def rules_adopt(
+    company: cli_ask.Company = "",
+    rules: Annotated[int, typer.Option("--rules", help="Which rules. Default: the newest.")] = RULES_VERSION,
+    yes: Yes = False,
 ) -> None:
-    """Sync a customer into a project: its documents go there from now on."""
-    from streams.requests import Mapping
+    """Let other rules decide a company's events; what differs is booked as adjusting events."""
+    from streams.adoption import adopt, plan
 
-    mapping = Mapping(customer, project, reference, None if from_on is None else from_on.date())
+    async def planned(system: "System") -> "tuple[str, Plan]":
+        company_id = await _company(system, company)
+        return company_id, await plan(system, company_id, rules)
 
-    async def ask(requests: "Requests", company_id: str, who: str) -> str:
-        return (await requests.map(company_id, who, [mapping]))[0]
-
-    _ask(company, person, ask)
-
-
-@app.command(rich_help_panel="Ask")
-def release(
-    customer: Annotated[str, typer.Argument(help="QuickBooks customer id.")], company: Company = "", person: Person = ""
-) -> None:
-    """Take a customer's mapping back: its documents wait again."""
-    _ask(company, person, lambda requests, company_id, who: requests.release(company_id, who, customer))
-
-
-@app.command(rich_help_panel="Ask")
-def exclude(
-    customer: Annotated[str, typer.Argument(help="QuickBooks customer id.")],
-    by_reference: Annotated[bool, typer.Option("--by-reference", help="Map it by Reference Number only.")] = False,
-    company: Company = "",
-    person: Person = "",
-) -> None:
-    """Say that a customer belongs to no project, or to projects by Reference Number only."""
-    _ask(
-        company,
-        person,
-        lambda requests, company_id, who: requests.exclude(company_id, who, customer, reference_only=by_reference),
-    )
-
-
-@app.command(rich_help_panel="Ask")
-def assign(
-    record: Annotated[str, typer.Argument(metavar="TYPE/ID", help="One document, such as Invoice/17.")],
-    project: Annotated[str, typer.Argument(help="IntoAEC project id; left out: take the assignment back.")] = "",
-    company: Company = "",
-    person: Person = "",
-) -> None:
-    """Put one document into a project, whatever the rules say."""
-    record_type, _, record_id = record.partition("/")
-    if not record_type or not record_id:
-        raise NotDone(f"{record!r} names no document: TYPE/ID does, such as Invoice/17.")
-    key = (record_type, record_id)
-    _ask(company, person, lambda requests, company_id, who: requests.assign(company_id, who, key, project or None))
-
-
-@app.command("declare-project", rich_help_panel="Ask")
-def declare_project(
-    project: Annotated[str, typer.Argument(help="IntoAEC project id.")],
-    name: Annotated[str, typer.Option(help="Its name. Default: its id.")] = "",
-    company: Company = "",
-) -> None:
-    """Say that IntoAEC has a project: it belongs to this company from now on."""
-
-    async def declare(system: "System") -> None:
-        await _requests(system).declare(await _company(system, company), [(project, name or project)])
-
-    _run(declare)
-    console.print(f"declared: {project}")
+    company_id, found = _run(planned)
+    if found.now == found.then:
+        console.print(f"Nothing to do: company {company_id} is decided by rules {found.now} already.")
+        return
+    console.print(f"Company {company_id}: rules {found.now} now, rules {found.then} then.")
+    console.print(f"Documents that may get adjusting events: {found.documents:,}")
+    if not yes:
+        raise NotDone("Nothing was done. Say it again with --yes.")
+    _run(lambda system: adopt(system, company_id, rules))
+    console.print("Asked for: the ledger books it in its turn (`intoaec status` shows its lag).")
 
 
 # --- how a command runs ------------------------------------------------------------------------------------------
@@ -466,29 +451,6 @@ def _run(command: Callable[["System"], Awaitable[Result]]) -> Result:
             return await command(system)
 
     return asyncio.run(run())
-
-
-def _ask(company: str, person: str, ask: Callable[["Requests", str, str], Awaitable[str]]) -> None:
-    """Publish a request, wait for the ledger's answer, and show it."""
-
-    async def answered(system: "System") -> "list[Answered]":
-        requests, company_id = _requests(system), await _company(system, company)
-        decision_id = await ask(requests, company_id, person or getpass.getuser())
-        return await requests.answers(company_id, [decision_id], within_s=ANSWER_S_MAX)
-
-    answers = _run(answered)
-    if not answers:
-        raise NotDone(f"The ledger did not answer within {ANSWER_S_MAX:.0f} s; the request is kept. Does a worker run?")
-    if not answers[0].accepted:
-        raise NotDone(f"Refused: {answers[0].answer}")
-    console.print(f"Accepted ({answers[0].decision_id}).")
-
-
-def _requests(system: "System") -> "Requests":
-    from streams.requests import Requests
-
-    generation = system.settings.topic_generation
-    return Requests(system.connections, system.publisher, system.topics, generation=generation)
 
 
 async def _company(system: "System", named: str) -> str:

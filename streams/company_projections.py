@@ -11,6 +11,7 @@ from typing import Any, assert_never
 
 from schemas.codec import Recorded
 from schemas.company import (
+    BooksClosed,
     CompanyEvent,
     CustomerMappingChanged,
     CustomerProfile,
@@ -24,12 +25,14 @@ from schemas.company import (
 )
 from schemas.errors import UnprocessableError
 from streams.read_tables import (
+    CLOSINGS,
     CUSTOMERS,
     DECISIONS,
     WAITING,
     WARNINGS,
     Change,
     Changes,
+    ClosingRow,
     CustomerRow,
     DecisionRow,
     WaitingRow,
@@ -51,7 +54,7 @@ def customer_changes(open_sealed: OpenSealed, event: Recorded[Envelope, CompanyE
             return (Change(CUSTOMERS, key, partial(_say_mapping, envelope, body)),)
         case RequestAccepted() | RequestRefused() | RecordWaiting() | RecordResolved():
             return ()
-        case WarningRaised() | WarningCleared():
+        case WarningRaised() | WarningCleared() | BooksClosed():
             return ()
         case _:
             assert_never(body)
@@ -92,11 +95,11 @@ def _say_mapping(envelope: Envelope, body: CustomerMappingChanged, row: Customer
     )
 
 
-# --- waiting-v1: what waits, warnings, decisions ------------------------------------------------------------------
+# --- waiting-v1: what waits, warnings, decisions, closing dates ---------------------------------------------------
 
 
 def waiting_changes(event: Recorded[Envelope, CompanyEvent]) -> Changes:
-    """List or unlist what waits and what is warned about; keep every decision."""
+    """List or unlist what waits and what is warned about; keep every decision and every closing date."""
     envelope, body = event.envelope, event.body
     record = (envelope.company_id, envelope.record_type, envelope.record_id)
     match body:
@@ -110,6 +113,8 @@ def waiting_changes(event: Recorded[Envelope, CompanyEvent]) -> Changes:
             return (Change(WARNINGS, (*record, body.code), _gone),)
         case RequestAccepted() | RequestRefused():
             return (Change(DECISIONS, (envelope.company_id, body.decision_id), partial(_decide, envelope, body)),)
+        case BooksClosed():
+            return (Change(CLOSINGS, (envelope.company_id, str(envelope.version)), partial(_closed, envelope, body)),)
         case CustomerProfile() | CustomerMappingChanged():
             return ()
         case _:
@@ -165,5 +170,16 @@ def _decide(envelope: Envelope, body: RequestAccepted | RequestRefused, _row: De
         record_type=envelope.record_type,
         record_id=envelope.record_id,
         asked_at=envelope.recorded_at,
+        version=envelope.version,
+    )
+
+
+def _closed(envelope: Envelope, body: BooksClosed, _row: ClosingRow | None) -> ClosingRow:
+    return ClosingRow(
+        generation=envelope.generation,
+        company_id=envelope.company_id,
+        entry=str(envelope.version),
+        closed_on=body.closed_on,
+        noted_at=envelope.recorded_at,
         version=envelope.version,
     )

@@ -143,38 +143,52 @@ def settled(document: Document, wanted: Booking) -> Iterator[Fact]:
 
 
 def _same(one: Link | None, other: Link) -> bool:
-    return one is not None and (one.amount, one.on) == (other.amount, other.on)
+    """Whatever the reason: a link for another reason is no event."""
+    return one is not None and one._replace(reason=other.reason) == other
 
 
 def _link_facts(document: Document, key: LinkKey, link: Link, *, undo: bool) -> Iterator[Fact]:
     """One settlement, or its opposite. Credit of another project is transferred first and applied then."""
-    bodies = _link_bodies(key, link, undo=undo)
+    bodies = [*_link_bodies(key, link, undo=undo), *_exchanged(key, link, undo=undo)]
     for project_id, body in reversed(bodies) if undo else bodies:
         yield Fact(project_id, document.key, document.revision, link.reason, link.on, body)
 
 
 def _link_bodies(key: LinkKey, link: Link, *, undo: bool) -> list[tuple[str, Any]]:
+    said: dict[str, Any] = {"applied": link.amount, "applied_on": link.on, "home_source": link.home_source}
+    sides = said | {"home_target": link.home_target}
     match key.kind:
         case "payment":
             applied = facts.PaymentUnapplied if undo else facts.PaymentApplied
-            return [(key.project_id, applied(invoice_id=key.target_id, applied=link.amount, applied_on=link.on))]
+            return [(key.project_id, applied(invoice_id=key.target_id, **sides))]
         case "other":
             other = facts.PaymentUnappliedFromOther if undo else facts.PaymentAppliedToOther
-            body = other(other_type=key.target_type, other_id=key.target_id, applied=link.amount, applied_on=link.on)
-            return [(key.project_id, body)]
+            return [(key.project_id, other(other_type=key.target_type, other_id=key.target_id, **said))]
         case "credit_other":
             paid_out = facts.CreditUnappliedFromOther if undo else facts.CreditAppliedToOther
-            converted = paid_out(credit_memo_id=key.credit_memo_id, applied=link.amount, applied_on=link.on)
+            converted = paid_out(credit_memo_id=key.credit_memo_id, **sides)
             return [*_transfers(key, link, undo=undo), (key.project_id, converted)]
         case "credit":
-            return [*_transfers(key, link, undo=undo), (key.project_id, _credit(key, link, undo=undo))]
+            credited = facts.CreditUnapplied if undo else facts.CreditApplied
+            used = credited(credit_memo_id=key.credit_memo_id, invoice_id=key.target_id, **sides)
+            return [*_transfers(key, link, undo=undo), (key.project_id, used)]
         case _:
             raise ValueError(f"a link of kind {key.kind} is not known")
 
 
-def _credit(key: LinkKey, link: Link, *, undo: bool) -> Any:
-    applied = facts.CreditUnapplied if undo else facts.CreditApplied
-    return applied(credit_memo_id=key.credit_memo_id, invoice_id=key.target_id, applied=link.amount, applied_on=link.on)
+def _exchanged(key: LinkKey, link: Link, *, undo: bool) -> list[tuple[str, Any]]:
+    """What the settlement gains where its two sides have different rates."""
+    if link.gained is None:
+        return []
+    exchange = facts.ExchangeDifferenceReversed if undo else facts.ExchangeDifference
+    body = exchange(
+        invoice_id=key.target_id,
+        credit_memo_id=key.credit_memo_id,
+        settled=link.amount,
+        gained=link.gained,
+        gained_on=link.on,
+    )
+    return [(key.project_id, body)]
 
 
 def _transfers(key: LinkKey, link: Link, *, undo: bool) -> list[tuple[str, Any]]:
@@ -195,6 +209,7 @@ def _transfer(body: Any, key: LinkKey, link: Link, other_project_id: str) -> Any
         other_project_id=other_project_id,
         transferred=link.amount,
         transferred_on=link.on,
+        home_transferred=link.home_source,
     )
 
 

@@ -14,22 +14,33 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
-from uuid import UUID, uuid5
+from typing import Any, Protocol
 
 import prometheus_client
 import structlog
 
 from schemas.answers import RECORD_TYPES, Answer, CompanyUnreadable, Gone, Record
-from schemas.changes import Cause, Envelope, MergeNotice, ReadRequest, RecordGone, RecordRead
+from schemas.changes import Cause, Envelope, ReadRequest
 from schemas.codec import Recorded, SchemaIds
 from schemas.errors import UnprocessableError
+from schemas.journals import JOURNAL_ENTRY, named_journals
 from schemas.known import Key, Known, Later, Shown
 from schemas.notifications import Operation, parse_notification
+from schemas.quickbooks import PAYMENT
 from schemas.topics import Topics
 from schemas.wire import Incoming, Outcome, Outgoing, Unworkable
+from streams.reading import (
+    Ask,
+    Merge,
+    Seals,
+    Wanted,
+    merge_notice,
+    record_absent,
+    record_envelope,
+    record_gone,
+    record_read,
+)
 
-CHANGES = UUID("5a0f3a4e-7a53-5b0e-8d0d-0f5c6f0f7c01")  # namespace of change ids
 IDS_AT_ONCE = 100
 WINDOW_FROM = 300  # from so many records of one type on, one page by time is tried before queries by ids
 WINDOW_PAGE = 1000
@@ -42,34 +53,6 @@ _left_out = prometheus_client.Counter("enrich_left_out", "Notifications that led
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """One reason to read one record."""
-
-    key: Key
-    occurred_at: datetime
-    cause: Cause
-    origin: str  # webhook or request
-    correlation_id: str
-    operation: Operation | None  # None: a request
-    record: Incoming
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """One record to read, with everything that asked for it."""
-
-    key: Key
-    oldest_at: datetime
-    newest_at: datetime
-    must_show: datetime | None  # a read that was revised well before is stale; None: any read will do
-    announced_at: datetime | None  # of a delete
-    causes: tuple[Cause, ...]  # oldest first
-    origin: str
-    correlation_id: str  # of the oldest cause
-    record: Incoming | None  # the newest that asked: it is parked when QuickBooks' record cannot be told
-
-
 class QuickBooksReads(Protocol):
     """What enrich asks QuickBooks. Each raises CompanyUnreadable."""
 
@@ -80,14 +63,6 @@ class QuickBooksReads(Protocol):
     ) -> Answer: ...
 
     async def read(self, company_id: str, record_type: str, record_id: str) -> Answer | Gone: ...
-
-
-class Seals(Protocol):
-    """Seals records with their company's key."""
-
-    async def load(self, company_ids: Collection[str]) -> None: ...
-
-    def seal(self, company_id: str, purpose: str, plain: bytes) -> bytes: ...
 
 
 class Control(Protocol):
@@ -107,8 +82,9 @@ class Found:
     read: dict[Key, tuple[Record, datetime]] = field(default_factory=dict)  # with Intuit's time of the answer
     gone: dict[Key, datetime] = field(default_factory=dict)
     stale: set[Key] = field(default_factory=set)  # read, but older than announced
-    missing: set[Key] = field(default_factory=set)  # not there, though nobody announced a delete
+    missing: dict[Key, datetime] = field(default_factory=dict)  # not there, though nobody announced a delete
     unreadable: dict[Key, str] = field(default_factory=dict)
+    journals: dict[Key, bytes] = field(default_factory=dict)  # that payments among them name
 
     def answered(self, key: Key) -> bool:
         """Whether QuickBooks has said something about it."""
@@ -239,6 +215,10 @@ class Reader:
             await self._by_ids(stale, found)
         absent = [each for each in wanted if each.key not in found.read]
         await _all(self._alone(each, found) for each in absent)
+        company_id, record_type, _ = wanted[0].key
+        if record_type == PAYMENT:
+            payments = [found.read[each.key][0] for each in wanted if each.key in found.read]
+            found.journals |= await journals_of(self._quickbooks, company_id, payments)
 
     async def _by_window(self, wanted: Sequence[Wanted], found: Found) -> Sequence[Wanted]:
         """One page of what changed since the oldest of these; returns those that were not on it."""
@@ -270,18 +250,28 @@ class Reader:
         elif wanted.announced_at is not None:
             found.gone[wanted.key] = answer.answered_at
         else:
-            found.missing.add(wanted.key)
+            found.missing[wanted.key] = answer.answered_at
             _log.warning("a record is not there, and no delete was announced", **wanted.key._asdict())
 
 
+async def journals_of(quickbooks: QuickBooksReads, company_id: str, payments: Iterable[Record]) -> dict[Key, bytes]:
+    """The journal entries that payments name, a hundred in one call, none without need.
+
+    Raises nothing of QuickBooks: one that is missing leaves its side open, and the ledger asks for the payment again
+    when that matters.
+    """
+    named = sorted({each for payment in payments for each in named_journals(payment.raw)})
+    found: dict[Key, bytes] = {}
+    try:
+        for at in range(0, len(named), IDS_AT_ONCE):
+            answer = await quickbooks.by_ids(company_id, JOURNAL_ENTRY, named[at : at + IDS_AT_ONCE])
+            found |= {Key(company_id, each.record_type, each.record_id): each.raw for each in answer.records}
+    except CompanyUnreadable as error:
+        _log.warning("journal entries not read", company_id=company_id, why=error.why.value, detail=str(error))
+    return found
+
+
 # --- what is asked ----------------------------------------------------------------------------------------------------
-
-
-class Merge(NamedTuple):
-    """One customer vanished in another."""
-
-    ask: Ask
-    vanished_id: str
 
 
 def asked(batch: Sequence[Incoming], topics: Topics) -> tuple[list[Ask], list[Unworkable], list[Merge]]:
@@ -363,7 +353,7 @@ def _in_order(ask: Ask) -> tuple[datetime, str, int]:
 
 def _wanted(key: Key, asks: Sequence[Ask]) -> Wanted:
     revising = [ask.occurred_at for ask in asks if ask.operation not in (None, Operation.EMAILED)]
-    deletes = [ask.occurred_at for ask in asks if ask.operation is Operation.DELETE]
+    deletes = [ask.occurred_at for ask in asks if ask.operation in (Operation.DELETE, Operation.MERGE)]
     return Wanted(
         key=key,
         oldest_at=asks[0].occurred_at,
@@ -478,83 +468,21 @@ async def _all(readings: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 def changes_of(found: Found, wanted: Mapping[Key, Wanted], seals: Seals, topics: Topics) -> Iterator[Outgoing]:
     """The changes, customers before what names them. The companies' keys must be loaded."""
-    for key in sorted([*found.read, *found.gone], key=_customers_first):
+    for key in sorted([*found.read, *found.gone, *found.missing], key=_customers_first):
         asked_for = wanted[key]
         if key in found.gone:
             yield _out(topics, record_gone(asked_for, found.gone[key]))
+        elif key in found.missing:
+            yield _out(topics, record_absent(asked_for, found.missing[key]))
         else:
             record, read_at = found.read[key]
-            sealed = seals.seal(key.company_id, "record", record.raw)
             causes, origin = asked_for.causes, asked_for.origin
             envelope = record_envelope(key.company_id, record, read_at, origin, causes, asked_for.correlation_id)
-            yield _out(topics, record_read(envelope, record, sealed))
+            yield _out(topics, record_read(envelope, record, seals, found.journals))
 
 
 def _customers_first(key: Key) -> tuple[str, int, int]:
     return key.company_id, RECORD_TYPES.index(key.record_type), int(key.record_id)
-
-
-def record_envelope(
-    company_id: str, record: Record, read_at: datetime, origin: str, causes: tuple[Cause, ...], correlation_id: str
-) -> Envelope:
-    """The same answer always has the same change id."""
-    revision = f"{record.revised_at.isoformat()}|{record.sync_token}|{read_at.isoformat()}"
-    change_id = uuid5(CHANGES, f"{company_id}|{record.record_type}|{record.record_id}|{revision}")
-    return Envelope(
-        change_id=change_id,
-        company_id=company_id,
-        origin=origin,
-        recorded_at=read_at,
-        correlation_id=correlation_id or str(change_id),
-        causes=causes,
-    )
-
-
-def record_read(envelope: Envelope, record: Record, sealed: bytes) -> Recorded[Envelope, RecordRead]:
-    """A record as it was answered."""
-    body = RecordRead(
-        record_type=record.record_type,
-        record_id=record.record_id,
-        revised_at=record.revised_at,
-        sync_token=record.sync_token,
-        read_at=envelope.recorded_at,
-        sealed=sealed,
-        related=(),
-    )
-    return Recorded(envelope, body)
-
-
-def record_gone(wanted: Wanted, read_at: datetime) -> Recorded[Envelope, RecordGone]:
-    """A record that was announced as deleted and is not there."""
-    company_id, record_type, record_id = wanted.key
-    announced_at = wanted.announced_at or wanted.newest_at
-    change_id = uuid5(CHANGES, f"{company_id}|{record_type}|{record_id}|gone|{read_at.isoformat()}")
-    envelope = Envelope(
-        change_id=change_id,
-        company_id=company_id,
-        origin=wanted.origin,
-        recorded_at=read_at,
-        correlation_id=wanted.correlation_id or str(change_id),
-        causes=wanted.causes,
-    )
-    body = RecordGone(record_type=record_type, record_id=record_id, announced_at=announced_at, read_at=read_at)
-    return Recorded(envelope, body)
-
-
-def merge_notice(merge: Merge) -> Recorded[Envelope, MergeNotice]:
-    """What Intuit said; both customers are read beside it."""
-    ask, vanished_id = merge
-    company_id, _, kept_id = ask.key
-    envelope = Envelope(
-        change_id=uuid5(CHANGES, f"{company_id}|merge|{kept_id}|{vanished_id}|{ask.cause.cause_id}"),
-        company_id=company_id,
-        origin=ask.origin,
-        recorded_at=ask.occurred_at,
-        correlation_id=ask.correlation_id,
-        causes=(ask.cause,),
-    )
-    body = MergeNotice(kept_customer_id=kept_id, vanished_customer_id=vanished_id, noticed_at=ask.occurred_at)
-    return Recorded(envelope, body)
 
 
 def shown_by(found: Found) -> dict[Key, Shown]:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from schemas.accounting import Share
 from schemas.money import Money, zero
 from schemas.quickbooks import CREDIT_MEMO, INVOICE, Payment, PaymentLine, SalesDocument
-from streams.books import Booking, Books, Document, Ended, Link, LinkKey, Reason, Standing, WaitCause, Waiting
+from streams.books import Booking, Books, Document, Ended, Key, Link, LinkKey, Reason, Standing, WaitCause, Waiting
+from streams.exchange import Measure, Sides, measure, measure_of, warnings_of
 from streams.placement import Placement, place
 
 _SOURCES = frozenset({"CreditCardCredit"})
@@ -44,7 +45,8 @@ def want_payment(books: Books, document: Document, payment: Payment) -> Booking:
     """What this payment amounts to in each project, and what of it waits."""
     if document.ended is not Ended.NO:
         return Booking(ended=document.ended, ever=document.booked.ever)
-    own = place(books, document)
+    placement = place(books, document)
+    own = placement._replace(warnings=placement.warnings | warnings_of(books.company, payment))
     signed = _signed_others(payment)
     if signed is None:
         return _all_waits(document, payment, own, _unbalanced(payment))
@@ -56,22 +58,28 @@ def want_payment(books: Books, document: Document, payment: Payment) -> Booking:
     if spare and (blocked is not None or own.project_id is None):
         cause = own.cause if blocked is None else blocked.cause
         return _all_waits(document, payment, own, cause or WaitCause.CREDIT_MEMO_WAITS)
-    entry = _Entry(document, payment, own)
+    rest = payment.unapplied + _total([amount for _, amount in signed], payment) - spare
+    entry = _Entry(books, document, payment, own, rest)
     if blocked is not None:
         entry.wait_for_lines(invoices, blocked.cause)
     else:
         entry.divide(invoices, memos)
-    entry.settle_rest(signed, spare)
+    entry.settle_rest(signed)
     return entry.booking()
 
 
 class _Entry:
     """The booking of one payment while it is put together."""
 
-    def __init__(self, document: Document, payment: Payment, own: Placement) -> None:
-        self._document, self._payment, self._own = document, payment, own
+    def __init__(self, books: Books, document: Document, payment: Payment, own: Placement, rest: Money) -> None:
+        self._books, self._document, self._payment, self._own, self._rest = books, document, payment, own, rest
         self._cash: dict[str, Money] = {}
+        self._home: dict[str, Money] = {}
         self._reasons: dict[str, Reason] = {}
+        self._measures: dict[Key, Measure] = {}
+        self._rest_at_home = self._own_measure(zero(rest.currency))
+        self._others_at_home = self._own_measure(payment.unapplied)
+        self._cash_at_home = self._own_measure(rest)
         self._links: dict[LinkKey, Link] = {}
         self._waiting: dict[str, Waiting] = {}
 
@@ -84,22 +92,23 @@ class _Entry:
         """Credits first, cash for the rest."""
         parts, unused = _parts(invoices, memos)
         for part in parts:
+            sides = self._sides(part)  # of what waits, too: it keeps its place, and the others their cents
             if part.invoice.project_id is None:
                 continue  # the whole line waits, below
-            self._settle(part)
+            self._settle(part, sides)
         for memo, amount in unused:
             self._credit_to_other(memo, amount)
         for invoice in invoices:
             if invoice.project_id is None:
                 self._wait(_part_name(invoice.line), invoice.cause or WaitCause.INVOICE_WAITS, invoice.line.amount)
 
-    def _settle(self, part: _Part) -> None:
+    def _settle(self, part: _Part, sides: Sides) -> None:
         project_id = part.invoice.project_id or ""
         if part.memo is None:
-            self._receive(project_id, part.amount, Reason.INVOICE)
+            self._receive(project_id, part.amount, sides.source, Reason.INVOICE)
             if part.invoice.counts:
                 key = LinkKey("payment", project_id, INVOICE, part.invoice.line.record_id)
-                self._link(key, part.amount, _later(self._payment.received_on, part.invoice.head))
+                self._link(key, part.amount, _later(self._payment.received_on, part.invoice.head), sides)
         elif part.invoice.counts and part.memo.counts and part.memo.head is not None:
             key = LinkKey(
                 "credit",
@@ -109,19 +118,35 @@ class _Entry:
                 part.memo.line.record_id,
                 part.memo.project_id or "",
             )
-            self._link(key, part.amount, _later(part.memo.head.issued_on, part.invoice.head))
+            self._link(key, part.amount, _later(part.memo.head.issued_on, part.invoice.head), sides)
+
+    def _sides(self, part: _Part) -> Sides:
+        source = self._cash_at_home if part.memo is None else self._measure(part.memo)
+        return Sides(source.take(part.amount), self._measure(part.invoice).take(part.amount))
+
+    def _measure(self, target: _Target) -> Measure:
+        key = (target.line.record_type, target.line.record_id)
+        if key not in self._measures:
+            self._measures[key] = measure_of(self._books, target.head, self._payment)
+        return self._measures[key]
+
+    def _own_measure(self, so_far: Money) -> Measure:
+        """Of the payment's own money: what is unapplied, then what is not kept here, then the invoices by number."""
+        rate = self._payment.exchange_rate
+        return measure(self._books.company, so_far.currency, rate, so_far.amount)
 
     def _credit_to_other(self, memo: _Target, amount: Money) -> None:
         """Credit that no invoice of this payment takes becomes its money: it pays what is not kept here."""
+        back = self._others_at_home.take(-amount)
+        sides = Sides(self._measure(memo).take(amount), None if back is None else -back)
         if memo.counts and memo.head is not None:
             own = self._own.project_id or ""
             key = LinkKey("credit_other", own, "", "", memo.line.record_id, memo.project_id or "")
-            self._link(key, amount, _later(self._payment.received_on, memo.head))
+            self._link(key, amount, _later(self._payment.received_on, memo.head), sides)
 
-    def settle_rest(self, signed: list[tuple[PaymentLine, Money]], spare: Money) -> None:
+    def settle_rest(self, signed: list[tuple[PaymentLine, Money]]) -> None:
         """What is unapplied, and lines to what is not kept here, follow the payment's own project."""
         payment, project_id = self._payment, self._own.project_id
-        rest = payment.unapplied + _total([amount for _, amount in signed], payment) - spare
         if project_id is None or self._own.reason is None:
             cause = self._own.cause or WaitCause.CUSTOMER_NOT_SYNCED
             if payment.unapplied:
@@ -129,16 +154,17 @@ class _Entry:
             for line, amount in signed:
                 self._wait(_part_name(line), cause, amount)
             return
-        self._receive(project_id, rest, self._own.reason)
+        self._receive(project_id, self._rest, self._rest_at_home.take(self._rest), self._own.reason)
         for line, amount in signed:
-            self._link(LinkKey("other", project_id, line.record_type, line.record_id), amount, payment.received_on)
+            key = LinkKey("other", project_id, line.record_type, line.record_id)
+            self._link(key, amount, payment.received_on, Sides(self._others_at_home.take(amount), None))
 
     def booking(self) -> Booking:
         """What was put together; a project that gets no cash has no share."""
         standings = {
-            project_id: Standing(self._reasons[project_id], self._share(cash))
+            project_id: Standing(self._reasons[project_id], self._share(cash, self._home.get(project_id)))
             for project_id, cash in sorted(self._cash.items())
-            if cash
+            if cash or self._home.get(project_id)
         }
         return Booking(
             standings=standings,
@@ -149,23 +175,25 @@ class _Entry:
             ever=self._document.booked.ever or bool(standings) or bool(self._links),
         )
 
-    def _share(self, cash: Money) -> Share:
+    def _share(self, cash: Money, home: Money | None) -> Share:
         return Share(
             customer_id=self._payment.customer_id,
             reference=self._payment.reference,
             received_on=self._payment.received_on,
             received=cash,
             exchange_rate=self._payment.exchange_rate,
+            home_received=home,
         )
 
-    def _receive(self, project_id: str, amount: Money, reason: Reason) -> None:
+    def _receive(self, project_id: str, amount: Money, home: Money | None, reason: Reason) -> None:
         self._cash[project_id] = self._cash.get(project_id, zero(amount.currency)) + amount
+        if home is not None:
+            self._home[project_id] = self._home.get(project_id, zero(home.currency)) + home
         self._reasons.setdefault(project_id, reason)
 
-    def _link(self, key: LinkKey, amount: Money, on: date) -> None:
-        known = self._links.get(key)
+    def _link(self, key: LinkKey, amount: Money, on: date, sides: Sides) -> None:
         reason = Reason.INVOICE if key.kind in ("payment", "credit") else self._own.reason or Reason.INVOICE
-        self._links[key] = Link(amount if known is None else known.amount + amount, on, reason)
+        self._links[key] = Link(amount, on, reason, sides.source, sides.target)
 
     def _wait(self, part: str, cause: WaitCause, amount: Money) -> None:
         self._waiting[part] = Waiting(cause, self._payment.customer_id, amount, self._payment.received_on)
@@ -185,8 +213,8 @@ def _parts(invoices: list[_Target], memos: list[_Target]) -> tuple[list[_Part], 
                 left[memo.line.record_id] -= amount
                 due[invoice.line.record_id] -= amount
                 parts.append(_Part(invoice, memo, amount))
-    cash = [_Part(invoice, None, due[invoice.line.record_id]) for invoice in invoices if due[invoice.line.record_id]]
-    return parts + cash, [(memo, left[memo.line.record_id]) for memo in memos if left[memo.line.record_id]]
+    cash = [_Part(i, None, due[i.line.record_id]) for i in _by_number(invoices) if due[i.line.record_id]]
+    return parts + cash, [(memo, left[memo.line.record_id]) for memo in _by_number(memos) if left[memo.line.record_id]]
 
 
 def _target(books: Books, line: PaymentLine, payment: Payment) -> _Target:
@@ -205,15 +233,19 @@ def _target(books: Books, line: PaymentLine, payment: Payment) -> _Target:
 
 
 def _signed_others(payment: Payment) -> list[tuple[PaymentLine, Money]] | None:
-    """Lines to what is not kept here, uses positive and sources negative; None when their signs are open."""
+    """Lines to what is not kept here, uses positive and sources negative; None when their signs are open.
+
+    The equation decides; only where it leaves several answers, what the journal entries say themselves.
+    """
     others = [line for line in payment.lines if line.record_type not in (INVOICE, CREDIT_MEMO)]
     uses = _total([line.amount for line in _lines(payment, INVOICE)], payment)
     credits = _total([line.amount for line in _lines(payment, CREDIT_MEMO)], payment)
     net = payment.total + credits - uses - payment.unapplied
     open_signs = sum(line.record_type in _EITHER for line in others)
     solutions = list(_solutions(others, net)) if open_signs <= _SIGNS_MAX else []
-    distinct = {tuple(sign for sign in signs) for signs in solutions}
-    if len(distinct) != 1:
+    if len(solutions) > 1:
+        solutions = [signs for signs in solutions if all(map(_fits_journal, others, signs))]
+    if len(solutions) != 1:
         return None
     return [(line, line.amount if sign > 0 else -line.amount) for line, sign in zip(others, solutions[0], strict=True)]
 
@@ -229,6 +261,10 @@ def _signs(line: PaymentLine) -> tuple[int, ...]:
     if line.record_type in _EITHER:
         return 1, -1
     return (-1,) if line.record_type in _SOURCES else (1,)
+
+
+def _fits_journal(line: PaymentLine, sign: int) -> bool:
+    return line.side == "" or line.side == ("use" if sign > 0 else "source")
 
 
 def _unbalanced(payment: Payment) -> WaitCause:

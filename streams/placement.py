@@ -8,7 +8,8 @@ from datetime import date
 from typing import NamedTuple
 
 from schemas.quickbooks import Payment, SalesDocument
-from streams.books import Books, Company, CustomerState, Document, Reason, WaitCause
+from streams.books import Books, Company, CustomerState, Document, QuickBooksProject, Reason, WaitCause
+from streams.merges import mapped_as
 
 REFERENCE_FIELD = "reference number"  # the field's name, trimmed and in lower case
 
@@ -27,7 +28,7 @@ def place(books: Books, document: Document) -> Placement:
     head = document.head
     if head is None:
         return Placement(None, None, WaitCause.CUSTOMER_UNKNOWN, {})
-    family = books.family(head.customer_id)
+    family = books.family(mapped_as(books, document))
     if not family:
         return Placement(None, None, WaitCause.CUSTOMER_UNKNOWN, {})
     gate = _gate(family)
@@ -37,7 +38,7 @@ def place(books: Books, document: Document) -> Placement:
         return Placement(document.assigned, Reason.ASSIGNED, None, {})
     if gate is WaitCause.EXCLUDED:
         return Placement(None, None, gate, {})
-    return _by_reference(books, head, family, gate)
+    return _by_own_facts(books, head, family, gate)
 
 
 def _gate(family: list[CustomerState]) -> WaitCause | None:
@@ -52,21 +53,26 @@ def _gate(family: list[CustomerState]) -> WaitCause | None:
     return WaitCause.CUSTOMER_NOT_SYNCED
 
 
-def _by_reference(
+def _by_own_facts(
     books: Books, head: SalesDocument | Payment, family: list[CustomerState], gate: WaitCause | None
 ) -> Placement:
-    """Rule 1, then the rest. A number that matches nothing is warned about and blocks nothing."""
+    """Rules 1 and 2, then the rest. A number or a QuickBooks project that matches nothing is warned about only."""
     warnings: dict[str, str] = {}
     text = reference_of(books.company, head)
     if text is not None:
-        matches = books.references.get(text.lower(), set())
+        matches = books.projects_named(text)
         if len(matches) == 1:
             return Placement(next(iter(matches)), Reason.REFERENCE_NUMBER, None, warnings)
         warnings["reference_ambiguous" if matches else "reference_unknown"] = text
+    linked = None
     if head.project_ref is not None:
-        warnings["quickbooks_project_unlinked"] = head.project_ref
+        linked = books.quickbooks_projects.get(head.project_ref, QuickBooksProject(None, 0)).project_id
+        if linked is None:
+            warnings["quickbooks_project_unlinked"] = head.project_ref
     if gate is not None:
         return Placement(None, None, gate, warnings)
+    if linked is not None:
+        return Placement(linked, Reason.QUICKBOOKS_PROJECT, None, warnings)
     return _by_customer(family, _day(head), warnings)
 
 

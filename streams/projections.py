@@ -3,12 +3,10 @@
 Reads: events of schemas.accounting, in the order of their versions; a company's are in streams.company_projections.
 Writes: nothing; a `Change` says which row of which table becomes what, and streams.projector does it.
 Guarantees: a row depends on the events of its own stream alone; amounts are exact; currencies never mix.
-Source: design, "Posting table"; streams/sql/migrations/0003_read_tables.sql holds the meaning of each column.
+Source: design, "Posting table"; the migrations 0003_read_tables.sql and 0006_home_figures.sql say what columns mean.
 """
 
-from datetime import date
 from decimal import Decimal
-from enum import StrEnum
 from functools import partial
 from typing import NamedTuple, assert_never
 
@@ -19,12 +17,6 @@ from schemas.accounting import (
     CreditApplication,
     CreditMemoDeleted,
     CreditTransfer,
-    CreditTransferInReversed,
-    CreditTransferOutReversed,
-    CreditTransferredIn,
-    CreditTransferredOut,
-    CreditUnapplied,
-    CreditUnappliedFromOther,
     CustomerMapped,
     CustomerReleased,
     CustomersMerged,
@@ -34,14 +26,13 @@ from schemas.accounting import (
     DocumentMovedOut,
     DocumentRemoved,
     DocumentRevised,
+    Exchanged,
     Figures,
     InvoiceDeleted,
     LinkEvent,
     OtherApplication,
     OtherCreditApplication,
     PaymentDeleted,
-    PaymentUnapplied,
-    PaymentUnappliedFromOther,
     RefundDeleted,
     Share,
     ShareAdded,
@@ -54,13 +45,26 @@ from schemas.codec import Recorded
 from schemas.errors import UnprocessableError
 from schemas.money import Money
 from streams.company_projections import OpenSealed, customer_changes, waiting_changes
+from streams.posting import (
+    FIGURES,
+    KINDS,
+    AtHome,
+    DocumentKind,
+    Posting,
+    comes_in,
+    postings,
+    same_currency,
+    signed_money,
+)
 from streams.read_tables import (
     ALLOCATIONS,
+    CLOSINGS,
     CUSTOMERS,
     DECISIONS,
     PAYMENTS,
     PROJECT_BALANCE,
     PROJECT_DOCUMENTS,
+    PROJECT_JOURNAL,
     WAITING,
     WARNINGS,
     ZERO,
@@ -69,155 +73,15 @@ from streams.read_tables import (
     Change,
     Changes,
     DocumentRow,
+    JournalRow,
     PaymentRow,
     Projection,
     State,
 )
 
-# --- posting table: project-balance-v1 ----------------------------------------------------------------------------
-
-
-class Posting(NamedTuple):
-    """What one event adds to its project's figures, in one currency and at one date."""
-
-    currency: str
-    on: date
-    invoiced_gross: Decimal = ZERO
-    invoiced_tax: Decimal = ZERO
-    credited: Decimal = ZERO
-    cash_received: Decimal = ZERO
-    open_invoices: Decimal = ZERO
-    unused_credit: Decimal = ZERO
-    unapplied: Decimal = ZERO
-    refunds: Decimal = ZERO
-    credit_in: Decimal = ZERO
-    credit_out: Decimal = ZERO
-    applied_to_other: Decimal = ZERO
-    credit_to_other: Decimal = ZERO
-
-
-FIGURES = Posting._fields[2:]  # of a balance, too: columns with the same names
-
-
-class DocumentKind(StrEnum):
-    """QuickBooks' names of the documents that projects hold."""
-
-    INVOICE = "Invoice"
-    CREDIT_MEMO = "CreditMemo"
-    REFUND = "RefundReceipt"
-
-
-_KIND_BY_PREFIX = {
-    "Invoice": DocumentKind.INVOICE,
-    "CreditMemo": DocumentKind.CREDIT_MEMO,
-    "Refund": DocumentKind.REFUND,
-}
-_KINDS: dict[type, DocumentKind] = {
-    event: kind
-    for event in accounting.EVENTS
-    for prefix, kind in _KIND_BY_PREFIX.items()
-    if event.__name__.startswith(prefix) and issubclass(event, DocumentEvent)
-}
-_TAKEN_BACK = frozenset(
-    (
-        PaymentUnapplied,
-        PaymentUnappliedFromOther,
-        CreditUnapplied,
-        CreditUnappliedFromOther,
-        CreditTransferInReversed,
-        CreditTransferOutReversed,
-    )
-)
 _DELETED = frozenset((InvoiceDeleted, CreditMemoDeleted, RefundDeleted, PaymentDeleted))
 
-
-def postings(body: AccountingEvent) -> tuple[Posting, ...]:
-    """The posting table: what the event adds to O, C, U, cash, refunds and what explains them."""
-    match body:
-        case DocumentAdded() | DocumentMovedIn():
-            return (_of_document(_KINDS[type(body)], body.after, 1),)
-        case DocumentRevised():
-            kind = _KINDS[type(body)]
-            return _of_document(kind, body.before, -1), _of_document(kind, body.after, 1)
-        case DocumentRemoved() | DocumentMovedOut():
-            return (_of_document(_KINDS[type(body)], body.before, -1),)
-        case ShareAdded() | ShareMovedIn():
-            return (_of_share(body.after, 1),)
-        case ShareRevised():
-            return _of_share(body.before, -1), _of_share(body.after, 1)
-        case ShareRemoved() | ShareMovedOut():
-            return (_of_share(body.before, -1),)
-        case Application() | OtherApplication() | CreditApplication() | OtherCreditApplication() | CreditTransfer():
-            return (_of_link(body),)
-        case CustomerMapped() | CustomerReleased() | CustomersMerged():
-            return ()
-        case _:
-            assert_never(body)
-
-
-def _of_document(kind: DocumentKind, figures: Figures, sign: int) -> Posting:
-    currency, on, total = figures.total.currency, figures.issued_on, sign * figures.total.amount
-    match kind:
-        case DocumentKind.INVOICE:
-            deposit = sign * _same_currency(figures.deposit, currency)
-            tax = sign * _same_currency(figures.tax, currency)
-            # Deposit taken on the invoice is cash and leaves less open.
-            return Posting(currency, on, total, tax, ZERO, deposit, total - deposit)
-        case DocumentKind.CREDIT_MEMO:
-            return Posting(currency, on, credited=total, unused_credit=total)
-        case DocumentKind.REFUND:
-            return Posting(currency, on, refunds=total)
-        case _:
-            assert_never(kind)
-
-
-def _of_share(share: Share, sign: int) -> Posting:
-    received = sign * share.received.amount
-    return Posting(share.received.currency, share.received_on, cash_received=received, unapplied=received)
-
-
-def _of_link(body: LinkEvent) -> Posting:
-    currency, amount = _money(body).currency, _signed(body)
-    match body:
-        case Application():
-            return Posting(currency, body.applied_on, open_invoices=-amount, unapplied=-amount)
-        case OtherApplication():
-            return Posting(currency, body.applied_on, unapplied=-amount, applied_to_other=amount)
-        case CreditApplication():
-            return Posting(currency, body.applied_on, open_invoices=-amount, unused_credit=-amount)
-        case OtherCreditApplication():
-            return Posting(currency, body.applied_on, unused_credit=-amount, unapplied=amount, credit_to_other=amount)
-        case CreditTransfer() if _comes_in(body):
-            return Posting(currency, body.transferred_on, unused_credit=amount, credit_in=amount)
-        case CreditTransfer():
-            return Posting(currency, body.transferred_on, unused_credit=-amount, credit_out=amount)
-        case _:
-            assert_never(body)
-
-
-def _comes_in(body: CreditTransfer) -> bool:
-    """Whether the credit comes into this project (or that is reversed); else it goes out of it."""
-    if isinstance(body, CreditTransferredIn | CreditTransferInReversed):
-        return True
-    if isinstance(body, CreditTransferredOut | CreditTransferOutReversed):
-        return False
-    raise TypeError(f"{type(body).__name__} is no transfer of the catalogue")
-
-
-def _money(body: LinkEvent) -> Money:
-    return body.transferred if isinstance(body, CreditTransfer) else body.applied
-
-
-def _signed(body: LinkEvent) -> Decimal:
-    """The amount of a link, negative when it was taken back."""
-    amount = _money(body).amount
-    return -amount if type(body) in _TAKEN_BACK else amount
-
-
-def _same_currency(money: Money, currency: str) -> Decimal:
-    if money.currency != currency:
-        raise UnprocessableError(f"one document holds amounts in {currency} and in {money.currency}")
-    return money.amount
+# --- project-balance-v1 -----------------------------------------------------------------------------------------
 
 
 def balance_changes(event: Recorded[accounting.Envelope, AccountingEvent]) -> Changes:
@@ -233,10 +97,67 @@ def _post(envelope: accounting.Envelope, posting: Posting, row: BalanceRow | Non
     project, version = envelope.project_id, envelope.version
     if row is None:
         row = BalanceRow(envelope.generation, project, posting.currency, envelope.company_id, posting.on, version)
+    if posting.home is not None:
+        row = _post_at_home(row, posting.home)
     return row._replace(
         last_accounting_on=max(row.last_accounting_on, posting.on),
         last_version=version,
         **{figure: getattr(row, figure) + getattr(posting, figure) for figure in FIGURES},
+    )
+
+
+def _post_at_home(row: BalanceRow, posting: AtHome) -> BalanceRow:
+    if row.home_currency not in (None, posting.currency):
+        raise UnprocessableError(f"the home currency was {row.home_currency} and is {posting.currency} now")
+    return row._replace(
+        home_currency=posting.currency,
+        home_invoiced_gross=_plus(row.home_invoiced_gross, posting.invoiced_gross),
+        home_credited=_plus(row.home_credited, posting.credited),
+        home_cash_received=_plus(row.home_cash_received, posting.cash_received),
+        home_open_invoices=_plus(row.home_open_invoices, posting.open_invoices),
+        home_unused_credit=_plus(row.home_unused_credit, posting.unused_credit),
+        home_unapplied=_plus(row.home_unapplied, posting.unapplied),
+        home_refunds=_plus(row.home_refunds, posting.refunds),
+        exchange_difference=_plus(row.exchange_difference, posting.exchange_difference),
+    )
+
+
+def _plus(known: Decimal | None, more: Decimal) -> Decimal:
+    return more if known is None else known + more
+
+
+# --- project-journal-v1 -------------------------------------------------------------------------------------------
+
+
+def journal_changes(event: Recorded[accounting.Envelope, AccountingEvent]) -> Changes:
+    """Keep each posting of the event with its two dates: the accounting date, and when it was known."""
+    rows = [_journal(event.envelope, event.body, n, p) for n, p in enumerate(postings(event.body), start=1)]
+    return tuple(Change(PROJECT_JOURNAL, (row.project_id, row.entry), partial(_written, row)) for row in rows)
+
+
+def _written(row: JournalRow, _before: JournalRow | None) -> JournalRow:
+    return row
+
+
+def _journal(envelope: accounting.Envelope, body: AccountingEvent, number: int, posting: Posting) -> JournalRow:
+    home = posting.home or (None,) * len(AtHome._fields)
+    return JournalRow(
+        envelope.generation,
+        envelope.project_id,
+        f"{envelope.version}/{number}",
+        envelope.company_id,
+        posting.currency,
+        envelope.version,
+        type(body).__name__,
+        envelope.record_type,
+        envelope.record_id,
+        envelope.origin,
+        envelope.reason,
+        posting.on,
+        envelope.recorded_at,
+        envelope.correlation_id,
+        *(getattr(posting, figure) for figure in FIGURES),
+        *home,
     )
 
 
@@ -266,7 +187,7 @@ def document_changes(event: Recorded[accounting.Envelope, AccountingEvent]) -> C
             return (_document_used(envelope, DocumentKind.CREDIT_MEMO, body.credit_memo_id, body),)
         case ShareAdded() | ShareRevised() | ShareRemoved() | ShareMovedIn() | ShareMovedOut() | OtherApplication():
             return ()
-        case CustomerMapped() | CustomerReleased() | CustomersMerged():
+        case Exchanged() | CustomerMapped() | CustomerReleased() | CustomersMerged():
             return ()
         case _:
             assert_never(body)
@@ -279,7 +200,7 @@ def _removed(body: DocumentRemoved | ShareRemoved) -> State:
 def _document_says(
     envelope: accounting.Envelope, body: DocumentEvent, figures: Figures, state: State, other: str | None = None
 ) -> Change[DocumentRow]:
-    kind = _KINDS[type(body)]
+    kind = KINDS[type(body)]
     fold = partial(_say_document, envelope, kind, figures, state, other)
     return Change(PROJECT_DOCUMENTS, (envelope.project_id, kind.value, envelope.record_id), fold)
 
@@ -310,8 +231,8 @@ def _say_document(
         issued_on=figures.issued_on,
         due_on=figures.due_on,
         total=figures.total.amount,
-        tax=_same_currency(figures.tax, currency),
-        deposit=_same_currency(figures.deposit, currency),
+        tax=same_currency(figures.tax, currency),
+        deposit=same_currency(figures.deposit, currency),
         exchange_rate=figures.exchange_rate,
         used=ZERO if row is None else row.used,
         reason=envelope.reason,
@@ -328,10 +249,10 @@ def _document_used(
     body: Application | CreditApplication | OtherCreditApplication | CreditTransfer,
 ) -> Change[DocumentRow]:
     """Credit that comes in from another project's memo can be used here, so it counts against its use."""
-    amount = _signed(body)
-    if isinstance(body, CreditTransfer) and _comes_in(body):
-        amount = -amount
-    fold = partial(_use_document, envelope, kind, record_id, Money(amount, _money(body).currency))
+    use = signed_money(body)
+    if isinstance(body, CreditTransfer) and comes_in(body):
+        use = -use
+    fold = partial(_use_document, envelope, kind, record_id, use)
     return Change(PROJECT_DOCUMENTS, (envelope.project_id, kind.value, record_id), fold)
 
 
@@ -389,7 +310,7 @@ def payment_changes(event: Recorded[accounting.Envelope, AccountingEvent]) -> Ch
             return _payment_used(envelope, body), _allocated(envelope, pair, body)
         case DocumentAdded() | DocumentRevised() | DocumentRemoved() | DocumentMovedIn() | DocumentMovedOut():
             return ()
-        case CustomerMapped() | CustomerReleased() | CustomersMerged():
+        case Exchanged() | CustomerMapped() | CustomerReleased() | CustomersMerged():
             return ()
         case _:
             assert_never(body)
@@ -442,15 +363,16 @@ def _payment_used(
 def _use_payment(
     envelope: accounting.Envelope, body: Application | OtherApplication | OtherCreditApplication, row: PaymentRow | None
 ) -> PaymentRow:
-    currency, chain, version = body.applied.currency, envelope.correlation_id, envelope.version
+    money, chain, version = signed_money(body), envelope.correlation_id, envelope.version
+    currency = money.currency
     if row is None:
         project, payment = envelope.project_id, envelope.record_id
         row = PaymentRow(envelope.generation, project, payment, envelope.company_id, currency, chain, version)
     if row.currency != currency:
         raise UnprocessableError(f"Payment {row.payment_id} is in {row.currency}, what it settles in {currency}")
     if isinstance(body, Application):
-        return row._replace(applied=row.applied + _signed(body), correlation_id=chain, version=version)
-    to_other = row.applied_to_other + (_signed(body) if isinstance(body, OtherApplication) else -_signed(body))
+        return row._replace(applied=row.applied + money.amount, correlation_id=chain, version=version)
+    to_other = row.applied_to_other + (money.amount if isinstance(body, OtherApplication) else -money.amount)
     return row._replace(applied_to_other=to_other, correlation_id=chain, version=version)
 
 
@@ -459,13 +381,14 @@ def _allocated(
     pair: Pair,
     body: LinkEvent,
 ) -> Change[AllocationRow]:
-    key = (envelope.project_id, envelope.record_id, *pair, _money(body).currency)
+    key = (envelope.project_id, envelope.record_id, *pair, signed_money(body).currency)
     return Change(ALLOCATIONS, key, partial(_allocate, envelope, pair, body))
 
 
 def _allocate(envelope: accounting.Envelope, pair: Pair, body: LinkEvent, row: AllocationRow | None) -> AllocationRow:
     """Credit that comes in only says from where: what it then settles here is an application of its own."""
-    amount = ZERO if isinstance(body, CreditTransfer) and _comes_in(body) else _signed(body)
+    money = signed_money(body)
+    amount = ZERO if isinstance(body, CreditTransfer) and comes_in(body) else money.amount
     known_other = None if row is None else row.other_project_id
     return AllocationRow(
         generation=envelope.generation,
@@ -475,7 +398,7 @@ def _allocate(envelope: accounting.Envelope, pair: Pair, body: LinkEvent, row: A
         source_id=pair.source_id,
         target_type=pair.target_type,
         target_id=pair.target_id,
-        currency=_money(body).currency,
+        currency=money.currency,
         company_id=envelope.company_id,
         amount=amount if row is None else row.amount + amount,
         applied_on=body.transferred_on if isinstance(body, CreditTransfer) else body.applied_on,
@@ -491,10 +414,13 @@ def projections(open_sealed: OpenSealed) -> tuple[Projection, ...]:
     """Every projection there is. `open_sealed` opens customers' names (`Sealer.open`)."""
     return (
         Projection(name="project-balance-v1", kind="project", tables=(PROJECT_BALANCE,), changes=balance_changes),
+        Projection(name="project-journal-v1", kind="project", tables=(PROJECT_JOURNAL,), changes=journal_changes),
         Projection(name="project-documents-v1", kind="project", tables=(PROJECT_DOCUMENTS,), changes=document_changes),
         Projection(name="payments-v1", kind="project", tables=(PAYMENTS, ALLOCATIONS), changes=payment_changes),
         Projection(
             name="customers-v1", kind="company", tables=(CUSTOMERS,), changes=partial(customer_changes, open_sealed)
         ),
-        Projection(name="waiting-v1", kind="company", tables=(WAITING, WARNINGS, DECISIONS), changes=waiting_changes),
+        Projection(
+            name="waiting-v1", kind="company", tables=(WAITING, WARNINGS, DECISIONS, CLOSINGS), changes=waiting_changes
+        ),
     )

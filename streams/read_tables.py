@@ -1,6 +1,7 @@
 """The rows of the read tables, and how the events of one stream change them: the words of the read side.
 
-The fields of a row's class are the columns of its table, in their order; 0003_read_tables.sql says what each means.
+The fields of a row's class are the columns of its table. 0003_read_tables.sql and 0006_home_figures.sql say what each
+means.
 Pure: streams.projections says which event changes which row, streams.projector reads and writes the tables.
 """
 
@@ -125,6 +126,55 @@ class BalanceRow(NamedTuple):
     credit_out: Decimal = ZERO
     applied_to_other: Decimal = ZERO
     credit_to_other: Decimal = ZERO
+    home_currency: str | None = None
+    home_invoiced_gross: Decimal | None = None
+    home_credited: Decimal | None = None
+    home_cash_received: Decimal | None = None
+    home_open_invoices: Decimal | None = None
+    home_unused_credit: Decimal | None = None
+    home_unapplied: Decimal | None = None
+    home_refunds: Decimal | None = None
+    exchange_difference: Decimal | None = None
+
+
+class JournalRow(NamedTuple):
+    """What one event added to a project's figures, at one date and in one currency: never changed again."""
+
+    generation: int
+    project_id: str
+    entry: str  # version of the event and number of the posting within it
+    company_id: str
+    currency: str
+    version: int
+    event_type: str
+    record_type: str
+    record_id: str
+    origin: str
+    reason: str
+    accounting_on: date
+    recorded_at: datetime
+    correlation_id: str
+    invoiced_gross: Decimal
+    invoiced_tax: Decimal
+    credited: Decimal
+    cash_received: Decimal
+    open_invoices: Decimal
+    unused_credit: Decimal
+    unapplied: Decimal
+    refunds: Decimal
+    credit_in: Decimal
+    credit_out: Decimal
+    applied_to_other: Decimal
+    credit_to_other: Decimal
+    home_currency: str | None
+    home_invoiced_gross: Decimal | None
+    home_credited: Decimal | None
+    home_cash_received: Decimal | None
+    home_open_invoices: Decimal | None
+    home_unused_credit: Decimal | None
+    home_unapplied: Decimal | None
+    home_refunds: Decimal | None
+    exchange_difference: Decimal | None
 
 
 class DocumentRow(NamedTuple):
@@ -261,6 +311,19 @@ class DecisionRow(NamedTuple):
     version: int
 
 
+class ClosingRow(NamedTuple):
+    """Up to which day a company's books were closed, from a moment on."""
+
+    generation: int
+    company_id: str
+    entry: str
+    closed_on: date | None
+    noted_at: datetime
+    version: int
+
+
+PROJECT_JOURNAL = Table("read_project_journal_v1", JournalRow, ("project_id", "entry"))
+CLOSINGS = Table("read_closings_v1", ClosingRow, ("company_id", "entry"))
 PROJECT_BALANCE = Table("read_project_balance_v1", BalanceRow, ("project_id", "currency"))
 PROJECT_DOCUMENTS = Table("read_project_documents_v1", DocumentRow, ("project_id", "record_type", "record_id"))
 PAYMENTS = Table("read_payments_v1", PaymentRow, ("project_id", "payment_id"))

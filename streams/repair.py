@@ -17,25 +17,16 @@ from uuid import uuid4
 
 import structlog
 
-from schemas.answers import RECORD_TYPES, Answer, CompanyUnreadable, Deleted, Record, Unreadable
+from schemas.answers import RECORD_TYPES, Answer, CompanyUnreadable, Deleted, Unreadable
 from schemas.changes import CompanyActivated, ConnectionChanged, Envelope, GapClosed
 from schemas.codec import Recorded
 from schemas.errors import TransientError
 from schemas.known import Key, Known, Later, Shown, Sweep
+from schemas.quickbooks import PAYMENT
 from schemas.topics import Topics
 from schemas.wire import Outgoing
-from streams.enrich import (
-    Found,
-    QuickBooksReads,
-    Reader,
-    Seals,
-    Wanted,
-    changes_of,
-    record_envelope,
-    record_gone,
-    record_read,
-    shown_by,
-)
+from streams.enrich import Found, QuickBooksReads, Reader, changes_of, journals_of, shown_by
+from streams.reading import Seals, Wanted, record_envelope, record_gone, record_read
 
 CDC_FULL = 1000  # objects of one answer: there may be more
 CDC_BACK = timedelta(days=29, hours=12)  # Intuit keeps 30 days
@@ -170,6 +161,8 @@ class Repair:
         since = _since(sweep)
         if since is None:
             return await self._activate(sweep)
+        if sweep.regular and since.date() < datetime.now(UTC).date():
+            await self.publish([await self.facts(sweep.company_id)])  # once a day: a closing date, a renamed field
         if since > HISTORY and since - OVERLAP > datetime.now(UTC) - CDC_BACK and not _resumed(sweep):
             closed = await self._by_capture(sweep, since - OVERLAP)
         else:
@@ -245,8 +238,7 @@ class Repair:
     async def _publish(self, sweep: Sweep, answer: Answer) -> None:
         """What an answer holds; a deleted record only after a read has confirmed it."""
         origin = "capture" if sweep.first else "sweep"
-        outputs = [self._record(sweep.company_id, record, answer.answered_at, origin) for record in answer.records]
-        await self.publish(outputs)
+        await self._publish_records(sweep.company_id, answer, origin)
         shown = {
             Key(sweep.company_id, record.record_type, record.record_id): Shown(answer.answered_at, record.revised_at)
             for record in answer.records
@@ -255,11 +247,15 @@ class Repair:
         if answer.deleted:
             await self._confirm(sweep.company_id, answer.deleted)
 
-    def _record(self, company_id: str, record: Record, read_at: datetime, origin: str) -> Outgoing:
-        sealed = self.seals.seal(company_id, "record", record.raw)
-        envelope = record_envelope(company_id, record, read_at, origin, (), "")
-        message = record_read(envelope, record, sealed)
-        return Outgoing(topic=self.topics.changes.name, key=company_id, value=self.topics.ids.encode(message))
+    async def _publish_records(self, company_id: str, answer: Answer, origin: str) -> None:
+        payments = [record for record in answer.records if record.record_type == PAYMENT]
+        journals = await journals_of(self.quickbooks, company_id, payments)
+        outputs = []
+        for record in answer.records:
+            envelope = record_envelope(company_id, record, answer.answered_at, origin, (), "")
+            value = self.topics.ids.encode(record_read(envelope, record, self.seals, journals))
+            outputs.append(Outgoing(topic=self.topics.changes.name, key=company_id, value=value))
+        await self.publish(outputs)
 
     async def _confirm(self, company_id: str, deleted: Sequence[Deleted]) -> None:
         """Every sweep shows a deleted record for 30 days; one that is known to be gone costs no call."""
@@ -278,9 +274,7 @@ class Repair:
                 await self.sweeps.note_published({wanted.key: Shown(answer.answered_at, None)}, {})
                 continue
             _log.warning("change data capture called a record deleted that is there", **wanted.key._asdict())
-            await self.publish(
-                [self._record(company_id, record, answer.answered_at, "sweep") for record in answer.records]
-            )
+            await self._publish_records(company_id, answer, "sweep")
 
     # --- the end ------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Requests of people and declarations of IntoAEC, as inputs of the ledger; the answer is the ledger's.
 
 Writes: company-changes, and control.project_owners (a project belongs to one company: it is claimed before it is
-declared). Reads: ledger.requests, ledger.customers. Safe twice: a decision id is answered once.
+declared). Reads: ledger.requests and the versions that a person sees. Safe twice: a decision id is answered once.
 Guarantees: a text that the ledger or Postgres could not keep raises RequestProblem before anything is written.
 Source: design section 2, "Requests of people are requests".
 """
@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, LiteralString
 from uuid import uuid4
 
 from psycopg_pool import AsyncConnectionPool
@@ -123,14 +123,71 @@ class Requests:
 
     async def assign(self, company_id: str, person: str, record: tuple[str, str], project_id: str | None) -> str:
         """Ask to assign one document (type, id) to a project, or to none; returns the decision id."""
+        person, record_type, record_id = _of_record(person, record)
+        project_id = None if project_id is None else _named(project_id, "project id")
+        seen = (
+            "SELECT assignment_version FROM ledger.documents "
+            "WHERE generation = %s AND company_id = %s AND record_type = %s AND record_id = %s"
+        )
         request = changes.AssignDocument(
             decision_id=str(uuid4()),
-            person=_named(person, "person"),
-            record_type=_named(record[0], "record type"),
-            record_id=_named(record[1], "record id"),
-            project_id=None if project_id is None else _named(project_id, "project id"),
+            person=person,
+            record_type=record_type,
+            record_id=record_id,
+            project_id=project_id,
+            assignment_version=await self._seen(seen, company_id, record_type, record_id),
         )
         return (await self._ask(company_id, [request]))[0]
+
+    async def link_project(self, company_id: str, person: str, project_ref: str, project_id: str | None) -> str:
+        """Ask to link a project of QuickBooks to one of IntoAEC, or to none; returns the decision id."""
+        person, project_ref = _named(person, "person"), _named(project_ref, "QuickBooks project")
+        project_id = None if project_id is None else _named(project_id, "project id")
+        seen = (
+            "SELECT version FROM ledger.quickbooks_projects "
+            "WHERE generation = %s AND company_id = %s AND project_ref = %s"
+        )
+        request = changes.LinkQuickBooksProject(
+            decision_id=str(uuid4()),
+            person=person,
+            project_ref=project_ref,
+            project_id=project_id,
+            link_version=await self._seen(seen, company_id, project_ref),
+        )
+        return (await self._ask(company_id, [request]))[0]
+
+    async def resolve_merge(self, company_id: str, person: str, vanished_customer_id: str, *, together: bool) -> str:
+        """Ask to send a merged customer's documents with the kept one's, or to leave them; returns the decision id."""
+        person, vanished = _named(person, "person"), _named(vanished_customer_id, "customer id")
+        seen = (
+            "SELECT (merge ->> 'version')::integer FROM ledger.companies, jsonb_array_elements(merges) AS merge "
+            "WHERE generation = %s AND company_id = %s AND merge ->> 'vanished_id' = %s"
+        )
+        request = changes.ResolveMerge(
+            decision_id=str(uuid4()),
+            person=person,
+            vanished_customer_id=vanished,
+            together=together,
+            merge_version=await self._seen(seen, company_id, vanished),
+        )
+        return (await self._ask(company_id, [request]))[0]
+
+    async def dismiss_warning(self, company_id: str, person: str, record: tuple[str, str]) -> str:
+        """Say that somebody has looked at a document that came back after its delete; returns the decision id."""
+        person, record_type, record_id = _of_record(person, record)
+        request = changes.DismissWarning(
+            decision_id=str(uuid4()), person=person, record_type=record_type, record_id=record_id
+        )
+        return (await self._ask(company_id, [request]))[0]
+
+    async def close_project(self, company_id: str, project_id: str) -> None:
+        """IntoAEC closed a project: nothing new is mapped to it. Raises RequestProblem for another company's."""
+        project_id = _named(project_id, "project id")
+        owned = "SELECT 1 FROM control.project_owners WHERE project_id = %s AND company_id = %s"
+        async with transaction(self._connections) as connection:
+            if await (await connection.execute(owned, (project_id, company_id))).fetchone() is None:
+                raise RequestProblem(f"Project {project_id} does not belong to this QuickBooks company.")
+        await self._publish(company_id, [changes.ProjectClosed(project_id=project_id)])
 
     async def answers(
         self, company_id: str, decision_ids: Collection[str], *, within_s: float = 30.0
@@ -162,6 +219,12 @@ class Requests:
             cursor = await connection.execute(query, (self._generation, company_id, customer_ids))
             return dict(await cursor.fetchall())
 
+    async def _seen(self, query: LiteralString, company_id: str, *key: str) -> int:
+        """The version that the person who asks sees now; 0: there is nothing yet."""
+        async with transaction(self._connections) as connection:
+            row = await (await connection.execute(query, (self._generation, company_id, *key))).fetchone()
+        return 0 if row is None else int(row[0])
+
     async def _ask(self, company_id: str, requests: Sequence[Any]) -> list[str]:
         await self._publish(company_id, requests)
         return [request.decision_id for request in requests]
@@ -182,6 +245,10 @@ class Requests:
         )
         value = self._ids.encode(Recorded(envelope, body))
         return Outgoing(topic=self._topics.changes.name, key=company_id, value=value)
+
+
+def _of_record(person: str, record: tuple[str, str]) -> tuple[str, str, str]:
+    return _named(person, "person"), _named(record[0], "record type"), _named(record[1], "record id")
 
 
 def _checked(mapping: Mapping) -> Mapping:

@@ -15,6 +15,7 @@ from connectors.cluster import GroupPosition, Partition, group_positions
 from connectors.kafka import read_from
 from connectors.postgres import queries, transaction
 from schemas.wire import Incoming
+from streams.decision import Progress
 from streams.topology import System, groups
 
 _SQL = queries("status.sql")
@@ -58,6 +59,16 @@ class Blocked(NamedTuple):
     since: datetime
 
 
+class Running(NamedTuple):
+    """A large move that the ledger is working on."""
+
+    partition: int
+    offset: int  # of the input in company-changes
+    settled: int  # documents looked at so far
+    moved: int
+    at: str  # the last of them: types in the order of the alphabet, ids by number
+
+
 class Unpublished(NamedTuple):
     """Events that are stored and not yet acknowledged by the broker."""
 
@@ -75,6 +86,7 @@ class Status:
     parked: Sequence[ParkedCount]
     blocked: Sequence[Blocked]
     unpublished: Sequence[Unpublished]
+    running: Sequence[Running]
     companies: Sequence[CompanyState]
 
 
@@ -93,6 +105,7 @@ async def status(system: System) -> Status:
         parked=[ParkedCount(*row) for row in await _rows(system, "parked")],
         blocked=[Blocked(*row) for row in await _rows(system, "blocked")],
         unpublished=[Unpublished(*row) for row in await _rows(system, "unpublished")],
+        running=[_running(*row) for row in await _rows(system, "running")],
         companies=await companies(system),
     )
 
@@ -122,6 +135,11 @@ async def record_at(system: System, partition: Partition, offset: int) -> Incomi
         async for batch in batches:
             return batch[0]
     return None
+
+
+def _running(partition: int, offset: int, slice_text: str) -> Running:
+    progress = Progress.from_text(slice_text)
+    return Running(partition, offset, progress.settled, progress.moved, " ".join(progress.after))
 
 
 async def _lag(system: System, group: str, positions: Mapping[Partition, GroupPosition]) -> Lag:

@@ -29,7 +29,8 @@ from schemas.money import Money
 
 EXAMPLES = Path(schemas.__file__).parent / "examples"
 
-ORDINARY: dict[str, Any] = {  # one realistic value for each field of the catalogues, by the field's name
+ORDINARY: dict[str, Any] = {
+    "closed_on": date(2026, 3, 31),  # one realistic value for each field of the catalogues, by the field's name
     "accounting_on": date(2026, 3, 31),
     "active": True,
     "after": None,  # records within records are made of their own fields
@@ -37,6 +38,7 @@ ORDINARY: dict[str, Any] = {  # one realistic value for each field of the catalo
     "applied": Money(Decimal("1250.00"), "USD"),
     "applied_on": date(2026, 3, 31),
     "amount": Money(Decimal("1250.00"), "USD"),
+    "assignment_version": 1,
     "because": "the refresh token was refused: a person must connect again",
     "before": None,
     "books_closed_on": date(2025, 12, 31),
@@ -67,12 +69,22 @@ ORDINARY: dict[str, Any] = {  # one realistic value for each field of the catalo
     "from_on": date(2026, 1, 1),
     "from_project_id": "P-1007",
     "gap_since": datetime(2026, 4, 2, 13, 0, tzinfo=UTC),
+    "gained": Money(Decimal("118.20"), "EUR"),
+    "gained_on": date(2026, 3, 31),
     "generation": 1,
     "home_currency": "USD",
+    "home_deposit": Money(Decimal("108.31"), "EUR"),
+    "home_received": Money(Decimal("2599.50"), "EUR"),
+    "home_source": Money(Decimal("1472.11"), "EUR"),
+    "home_target": Money(Decimal("1353.91"), "EUR"),
+    "home_total": Money(Decimal("2931.21"), "EUR"),
+    "home_transferred": Money(Decimal("324.94"), "EUR"),
     "invoice_id": "204",
     "issued_on": date(2026, 3, 31),
     "kept_customer_id": "58",
+    "link_version": 1,
     "mapping_version": 3,
+    "merge_version": 0,
     "name": "Harbour Street 12, new roof",
     "noticed_at": datetime(2026, 4, 2, 14, 3, 5, tzinfo=UTC),
     "offset": 48_213,
@@ -87,6 +99,7 @@ ORDINARY: dict[str, Any] = {  # one realistic value for each field of the catalo
     "person": "user-17",
     "plan": "QuickBooks Online Plus",
     "project_id": "P-1042",
+    "project_ref": "39298034",
     "read_at": datetime(2026, 4, 2, 14, 3, 6, 118_000, tzinfo=UTC),
     "reason": "customer",
     "received": Money(Decimal("2400.00"), "USD"),
@@ -104,15 +117,17 @@ ORDINARY: dict[str, Any] = {  # one realistic value for each field of the catalo
     "related": None,
     "request": "MapCustomer",
     "revised_at": datetime(2026, 4, 2, 14, 3, 4, tzinfo=UTC),
-    "rules_version": 1,
+    "rules_version": 2,
     "sealed": bytes.fromhex("01a3f09c55d2e88b7714"),
     "sealed_names": bytes.fromhex("0144be1207c9d35a60ff"),
+    "settled": Money(Decimal("1250.00"), "USD"),
     "several_currencies": True,
     "state": "mapped",
     "step": "ledger",
     "sync_token": 2,
     "tax": Money(Decimal("206.25"), "USD"),
     "to_project_id": "P-1007",
+    "together": True,
     "topic": "company-changes",
     "total": Money(Decimal("2706.25"), "USD"),
     "transferred": Money(Decimal("300.00"), "USD"),
@@ -130,6 +145,8 @@ WITHIN: dict[str, dict[str, Any]] = {  # what is different in a record within a 
         "total": Money(Decimal("2165.00"), "USD"),
         "tax": Money(Decimal("165.00"), "USD"),
         "received": Money(Decimal("2000.00"), "USD"),
+        "home_total": Money(Decimal("2344.97"), "EUR"),
+        "home_received": Money(Decimal("2166.25"), "EUR"),
     },
     "related": {"record_type": "JournalEntry", "record_id": "977"},
 }
@@ -139,8 +156,9 @@ DECIDED_BY = (
     ("Invoice", "Invoice", "204"),
     ("CreditMemo", "CreditMemo", "311"),
     ("Refund", "RefundReceipt", "402"),
-    (("Payment", "Credit", "RecordWaiting", "RecordResolved"), "Payment", "233"),
+    (("Payment", "Credit", "Exchange", "RecordWaiting", "RecordResolved"), "Payment", "233"),
     (("Customer", "Request", "Warning"), "Customer", "58"),
+    ("BooksClosed", "", ""),
 )
 
 

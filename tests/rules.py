@@ -31,10 +31,23 @@ class Balance:
     other: Decimal = Decimal(0)
     credit_in: Decimal = Decimal(0)
     credit_out: Decimal = Decimal(0)
+    home_invoiced: Decimal = Decimal(0)
+    home_credited: Decimal = Decimal(0)
+    home_cash: Decimal = Decimal(0)
+    home_O: Decimal = Decimal(0)
+    home_C: Decimal = Decimal(0)
+    home_U: Decimal = Decimal(0)
+    home_refunds: Decimal = Decimal(0)
+    home_other: Decimal = Decimal(0)
+    gained: Decimal = Decimal(0)
 
     @property
     def N(self) -> Decimal:
         return self.O - self.C - self.U
+
+    @property
+    def home_N(self) -> Decimal:
+        return self.home_O - self.home_C - self.home_U
 
     def post(self, body: Any) -> None:
         """Apply one event by the posting table."""
@@ -43,6 +56,7 @@ class Balance:
             self._difference(name, getattr(body, "before", None), getattr(body, "after", None))
             return
         sign = -1 if "Unapplied" in name or "Reversed" in name else 1
+        self._post_home(name, sign, body)
         match body:
             case facts.Application():
                 self.O -= sign * body.applied.amount
@@ -63,10 +77,48 @@ class Balance:
                 self.C -= sign * body.transferred.amount
                 self.credit_out += sign * body.transferred.amount
 
+    def _post_home(self, name: str, sign: int, body: Any) -> None:
+        """The same in home currency, from what the events state; nothing stated adds nothing."""
+        source, target = sign * _said(body, "home_source"), sign * _said(body, "home_target")
+        match body:
+            case facts.Application():
+                self.home_U -= source
+                self.home_O -= target
+            case facts.OtherApplication():
+                self.home_U -= source
+                self.home_other += source
+            case facts.CreditApplication():
+                self.home_C -= source
+                self.home_O -= target
+            case facts.OtherCreditApplication():
+                self.home_C -= source
+                self.home_U += target
+            case facts.CreditTransfer():
+                comes_in = "TransferredIn" in name or "TransferIn" in name
+                self.home_C += (sign if comes_in else -sign) * _said(body, "home_transferred")
+            case facts.Exchanged():
+                self.gained += sign * body.gained.amount
+
+    def _home_figures(self, name: str, sign: int, figures: Any) -> None:
+        total, deposit = sign * _said(figures, "home_total"), sign * _said(figures, "home_deposit")
+        if isinstance(figures, facts.Share):
+            self.home_cash += sign * _said(figures, "home_received")
+            self.home_U += sign * _said(figures, "home_received")
+        elif name.startswith("Invoice"):
+            self.home_invoiced += total
+            self.home_O += total - deposit
+            self.home_cash += deposit
+        elif name.startswith("CreditMemo"):
+            self.home_credited += total
+            self.home_C += total
+        else:
+            self.home_refunds += total
+
     def _difference(self, name: str, before: Any, after: Any) -> None:
         for figures, sign in ((before, -1), (after, 1)):
             if figures is None:
                 continue
+            self._home_figures(name, sign, figures)
             if isinstance(figures, facts.Share):
                 self.cash += sign * figures.received.amount
                 self.U += sign * figures.received.amount
@@ -81,11 +133,21 @@ class Balance:
                 self.refunds += sign * figures.total.amount
 
 
+def _said(body: Any, field_name: str) -> Decimal:
+    stated = getattr(body, field_name, None)
+    return Decimal(0) if stated is None else stated.amount
+
+
+def books_of_a_new_company(rules_version: int = changes.RULES_VERSION) -> Books:
+    """Nothing yet; decided by the newest rules unless said otherwise."""
+    return Books(Company("9130000000000001", home_currency="USD", rules_version=rules_version))
+
+
 @dataclass
 class World:
     """One company whose records are read in the order of the calls; time goes on by a minute each."""
 
-    books: Books = field(default_factory=lambda: Books(Company("9130000000000001", home_currency="USD")))
+    books: Books = field(default_factory=books_of_a_new_company)
     facts: list[Fact] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
@@ -105,7 +167,9 @@ class World:
         """A record as read; `at` is its LastUpdatedTime in minutes, by default now."""
         self.minutes += 1
         revised_at = START + timedelta(minutes=self.minutes if at is None else at)
-        opened = Opened(parse_record(record_type, json.dumps(raw, default=str).encode(), "USD"))
+        opened = Opened(
+            parse_record(record_type, json.dumps(raw, default=str).encode(), self.books.company.home_currency)
+        )
         if isinstance(opened.record, Customer):
             opened = opened._replace(names=b"sealed", names_mac=opened.record.display_name.encode())
         change = changes.RecordRead(
@@ -117,7 +181,7 @@ class World:
             sealed=b"",
             related=(),
         )
-        return self._take(change, opened)
+        return self.take(change, opened)
 
     def customer(self, record_id: str, *, parent: str | None = None, name: str | None = None) -> Decision:
         raw: dict[str, Any] = {"Id": record_id, "DisplayName": name or f"Customer {record_id}"}
@@ -168,13 +232,21 @@ class World:
         self.minutes += 1
         now = START + timedelta(minutes=self.minutes if at is None else at)
         change = changes.RecordGone(record_type=record_type, record_id=record_id, announced_at=now, read_at=now)
-        return self._take(change)
+        return self.take(change)
 
     def declare(self, project_id: str) -> Decision:
-        return self._take(changes.ProjectDeclared(project_id=project_id, name=project_id))
+        return self.take(changes.ProjectDeclared(project_id=project_id, name=project_id))
 
-    def map(self, customer_id: str, project_id: str, *, reference: str = "", from_on: date | None = None) -> Decision:
-        known = self.books.customers.get(customer_id)
+    def map(
+        self,
+        customer_id: str,
+        project_id: str,
+        *,
+        reference: str = "",
+        from_on: date | None = None,
+        seen: int | None = None,
+    ) -> Decision:
+        """`seen` is the mapping version that the person saw, by default the present one."""
         request = changes.MapCustomer(
             decision_id=f"d{len(self.decisions)}",
             person="somebody",
@@ -182,16 +254,35 @@ class World:
             project_id=project_id,
             reference_number=reference,
             from_on=from_on,
-            mapping_version=0 if known is None else known.mapping_version,
+            mapping_version=self._seen(customer_id, seen),
         )
-        return self._take(request)
+        return self.take(request)
 
-    def release(self, customer_id: str) -> Decision:
-        version = self.books.customers[customer_id].mapping_version
+    def adopt_rules(self, rules_version: int) -> Decision:
+        return self.take(changes.RulesChanged(rules_version=rules_version))
+
+    def _seen(self, customer_id: str, seen: int | None) -> int:
+        known = self.books.customers.get(customer_id)
+        return seen if seen is not None else 0 if known is None else known.mapping_version
+
+    def release(self, customer_id: str, *, seen: int | None = None) -> Decision:
         request = changes.ReleaseCustomer(
-            decision_id=f"d{len(self.decisions)}", person="somebody", customer_id=customer_id, mapping_version=version
+            decision_id=f"d{len(self.decisions)}",
+            person="somebody",
+            customer_id=customer_id,
+            mapping_version=self._seen(customer_id, seen),
         )
-        return self._take(request)
+        return self.take(request)
+
+    def exclude(self, customer_id: str, reference_only: bool = False, *, seen: int | None = None) -> Decision:
+        request = changes.ExcludeCustomer(
+            decision_id=f"d{len(self.decisions)}",
+            person="somebody",
+            customer_id=customer_id,
+            reference_only=reference_only,
+            mapping_version=self._seen(customer_id, seen),
+        )
+        return self.take(request)
 
     def assign(self, record_type: str, record_id: str, project_id: str | None) -> Decision:
         request = changes.AssignDocument(
@@ -201,13 +292,13 @@ class World:
             record_id=record_id,
             project_id=project_id,
         )
-        return self._take(request)
+        return self.take(request)
 
-    def _take(self, change: Any, opened: Opened | None = None) -> Decision:
+    def take(self, change: Any, opened: Opened | None = None) -> Decision:
         decision = decide(self.books, change, START + timedelta(minutes=self.minutes), opened)
         self._keep(decision)
         if decision.reach:
-            self._keep(redecide(self.books, self._reached(decision.reach)))
+            self._keep(redecide(self.books, self._reached(decision.reach), decision.reach))
         return decision
 
     def _keep(self, decision: Decision) -> None:
@@ -240,7 +331,7 @@ class World:
     def waiting(self) -> dict[tuple[str, str, str], Any]:
         """What waits now, by record and part, with its amount."""
         return {
-            (*key, part): waiting.amount and waiting.amount.amount
+            (*key, part): None if waiting.amount is None else waiting.amount.amount
             for key, document in self.books.documents.items()
             for part, waiting in document.booked.waiting.items()
         }

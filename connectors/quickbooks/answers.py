@@ -16,7 +16,7 @@ from typing import Any
 from connectors.quickbooks.http import Reply
 from schemas import strict_json
 from schemas.answers import Answer, Deleted, Record
-from schemas.changes import CompanyFacts, CustomFieldDefinition
+from schemas.changes import RULES_VERSION, CompanyFacts, CustomFieldDefinition
 from schemas.errors import UnprocessableError
 
 # How deep a record stands:
@@ -110,6 +110,7 @@ def company_of(company_info: bytes, preferences: bytes) -> CompanyRead:
             plan=_plan(company),
             books_closed_on=None if not closed_on else date.fromisoformat(closed_on),
             custom_fields=tuple(_custom_fields(settings)),
+            rules_version=RULES_VERSION,
         )
         return CompanyRead(str(company.get("CompanyName", "")), facts, _time(about))
     except (KeyError, TypeError, ValueError, AttributeError) as error:

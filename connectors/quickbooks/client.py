@@ -34,6 +34,7 @@ from connectors.quickbooks.http import Http, NoAnswer, Reply
 from connectors.quickbooks.limiter import Limiter
 from schemas.answers import RECORD_TYPES, Answer, CompanyUnreadable, Gone, Unreadable
 from schemas.errors import UnprocessableError
+from schemas.journals import JOURNAL_ENTRY
 
 IDS_MAX = 100  # of one query; Intuit states no limit
 PAGE_RECORDS = 1000  # Intuit's maximum
@@ -302,7 +303,7 @@ def _checked_id(given: str) -> str:
 
 
 def _checked_type(record_type: str) -> str:
-    if record_type not in RECORD_TYPES:
+    if record_type not in (*RECORD_TYPES, JOURNAL_ENTRY):
         raise UnprocessableError(f"records of type {record_type[:40]!r} are not kept")
     return record_type
 

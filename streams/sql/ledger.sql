@@ -17,18 +17,19 @@ WHERE generation = %(generation)s AND "partition" = %(partition)s
 SELECT "partition", next_offset FROM ledger.positions WHERE generation = %(generation)s
 
 -- name: companies
-SELECT company_id, home_currency, several_currencies, books_closed_on, reference_fields, active, rules_version
+SELECT company_id, home_currency, several_currencies, books_closed_on, reference_fields, active, rules_version, merges
 FROM ledger.companies WHERE generation = %(generation)s AND company_id = ANY(%(company_ids)s)
 
 -- name: companies_upsert
-INSERT INTO ledger.companies
+INSERT INTO ledger.companies (generation, company_id, home_currency, several_currencies, books_closed_on,
+    reference_fields, active, rules_version, merges)
 SELECT %(generation)s, r.* FROM jsonb_to_recordset(%(rows)s) AS r(
     company_id text, home_currency text, several_currencies boolean, books_closed_on date, reference_fields text[],
-    active boolean, rules_version integer)
+    active boolean, rules_version integer, merges jsonb)
 ON CONFLICT (generation, company_id) DO UPDATE SET
     home_currency = EXCLUDED.home_currency, several_currencies = EXCLUDED.several_currencies,
     books_closed_on = EXCLUDED.books_closed_on, reference_fields = EXCLUDED.reference_fields,
-    active = EXCLUDED.active, rules_version = EXCLUDED.rules_version
+    active = EXCLUDED.active, rules_version = EXCLUDED.rules_version, merges = EXCLUDED.merges
 
 -- name: projects
 SELECT a.company_id, p.project_id, p.closed, p.company_id = a.company_id AS own
@@ -43,8 +44,22 @@ FROM jsonb_to_recordset(%(rows)s) AS r(project_id text, company_id text, closed 
 ON CONFLICT (generation, project_id) DO UPDATE SET closed = EXCLUDED.closed
 WHERE projects.company_id = EXCLUDED.company_id
 
+-- name: quickbooks_projects
+SELECT q.company_id, q.project_ref, q.project_id, q.version
+FROM ledger.quickbooks_projects q
+JOIN jsonb_to_recordset(%(asked)s) AS a(company_id text, project_ref text)
+  ON q.company_id = a.company_id AND q.project_ref = a.project_ref
+WHERE q.generation = %(generation)s
+
+-- name: quickbooks_projects_upsert
+INSERT INTO ledger.quickbooks_projects (generation, company_id, project_ref, project_id, version)
+SELECT %(generation)s, r.* FROM jsonb_to_recordset(%(rows)s) AS r(
+    company_id text, project_ref text, project_id text, version integer)
+ON CONFLICT (generation, company_id, project_ref) DO UPDATE SET
+    project_id = EXCLUDED.project_id, version = EXCLUDED.version
+
 -- name: reference_numbers
-SELECT c.company_id, lower(s.reference_number), s.project_id
+SELECT c.company_id, lower(s.reference_number), s.project_id, c.customer_id
 FROM ledger.customers c, jsonb_to_recordset(c.scopes) AS s(project_id text, reference_number text)
 JOIN jsonb_to_recordset(%(asked)s) AS a(company_id text, project_id text) ON lower(s.reference_number) = a.project_id
 WHERE c.generation = %(generation)s AND c.scopes <> '[]' AND c.company_id = a.company_id
@@ -67,7 +82,7 @@ WITH asked AS (
     WHERE a.record_type = 'Payment'
 )
 SELECT d.company_id, d.record_type, d.record_id, d.revised_at, d.sync_token, d.read_at, d.gone_at, d.assigned,
-       d.head, d.booked
+       d.head, d.booked, d.named, d.absent_at, d.assignment_version
 FROM (SELECT * FROM asked UNION SELECT * FROM targets) k
 JOIN ledger.documents d ON d.generation = %(generation)s AND d.company_id = k.company_id
     AND d.record_type = k.record_type AND d.record_id = k.record_id
@@ -107,10 +122,17 @@ WHERE EXISTS (
 WITH RECURSIVE family AS (
     SELECT unnest(%(customers)s::text[]) AS customer_id
   UNION
-    SELECT c.customer_id
+    SELECT next.customer_id
     FROM family f
-    JOIN ledger.customers c
-      ON c.generation = %(generation)s AND c.company_id = %(company_id)s AND c.parent_id = f.customer_id
+    CROSS JOIN LATERAL (
+        SELECT c.customer_id FROM ledger.customers c
+        WHERE c.generation = %(generation)s AND c.company_id = %(company_id)s AND c.parent_id = f.customer_id
+      UNION ALL
+        SELECT CASE WHEN merge ->> 'kept_id' = f.customer_id THEN merge ->> 'vanished_id' ELSE merge ->> 'kept_id' END
+        FROM ledger.companies o, jsonb_array_elements(o.merges) AS merge
+        WHERE o.generation = %(generation)s AND o.company_id = %(company_id)s
+          AND f.customer_id IN (merge ->> 'kept_id', merge ->> 'vanished_id')
+    ) AS next
 ), of_family AS (
     SELECT d.record_type, d.record_id
     FROM ledger.documents d
@@ -125,6 +147,13 @@ WITH RECURSIVE family AS (
       AND d.reference = ANY(%(references)s::text[])
       AND (d.record_type, length(d.record_id), d.record_id) > (%(after_type)s, %(after_length)s, %(after_id)s)
     ORDER BY d.record_type, length(d.record_id), d.record_id LIMIT %(at_most)s
+), of_quickbooks_project AS (
+    SELECT d.record_type, d.record_id
+    FROM ledger.documents d
+    WHERE d.generation = %(generation)s AND d.company_id = %(company_id)s AND d.head IS NOT NULL
+      AND d.project_ref = ANY(%(project_refs)s::text[])
+      AND (d.record_type, length(d.record_id), d.record_id) > (%(after_type)s, %(after_length)s, %(after_id)s)
+    ORDER BY d.record_type, length(d.record_id), d.record_id LIMIT %(at_most)s
 ), every AS (
     SELECT d.record_type, d.record_id
     FROM ledger.documents d
@@ -133,19 +162,24 @@ WITH RECURSIVE family AS (
     ORDER BY d.record_type, length(d.record_id), d.record_id LIMIT %(at_most)s
 )
 SELECT record_type, record_id
-FROM (SELECT * FROM of_family UNION SELECT * FROM with_reference UNION SELECT * FROM every) AS reached
+FROM (SELECT * FROM of_family UNION SELECT * FROM with_reference
+      UNION SELECT * FROM of_quickbooks_project UNION SELECT * FROM every) AS reached
 ORDER BY record_type, length(record_id), record_id
 LIMIT %(at_most)s
 
 -- name: documents_upsert
-INSERT INTO ledger.documents AS d
+INSERT INTO ledger.documents AS d (generation, company_id, record_type, record_id, revised_at, sync_token, read_at,
+    gone_at, customer_id, reference, assigned, head, booked, project_ref, named, absent_at, assignment_version)
 SELECT %(generation)s, r.* FROM jsonb_to_recordset(%(rows)s) AS r(
     company_id text, record_type text, record_id text, revised_at timestamptz, sync_token bigint, read_at timestamptz,
-    gone_at timestamptz, customer_id text, reference text, assigned text, head jsonb, booked jsonb)
+    gone_at timestamptz, customer_id text, reference text, assigned text, head jsonb, booked jsonb, project_ref text,
+    named jsonb, absent_at timestamptz, assignment_version integer)
 ON CONFLICT (generation, company_id, record_type, record_id) DO UPDATE SET
     revised_at = EXCLUDED.revised_at, sync_token = EXCLUDED.sync_token, read_at = EXCLUDED.read_at,
     gone_at = EXCLUDED.gone_at, customer_id = EXCLUDED.customer_id, reference = EXCLUDED.reference,
-    assigned = EXCLUDED.assigned, head = EXCLUDED.head, booked = EXCLUDED.booked
+    assigned = EXCLUDED.assigned, head = EXCLUDED.head, booked = EXCLUDED.booked,
+    project_ref = EXCLUDED.project_ref, named = EXCLUDED.named, absent_at = EXCLUDED.absent_at,
+    assignment_version = EXCLUDED.assignment_version
 
 -- name: customers_upsert
 INSERT INTO ledger.customers AS c

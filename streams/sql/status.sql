@@ -14,6 +14,10 @@ ORDER BY projector, stream_id
 SELECT kind, count(*), sum(version - published)::bigint FROM ledger.streams
 WHERE generation = %(generation)s AND published < version GROUP BY kind ORDER BY kind
 
+-- name: running
+SELECT p."partition", p.next_offset, p.slice FROM ledger.positions p
+WHERE p.generation = %(generation)s AND p.slice <> '' ORDER BY p."partition"
+
 -- name: inputs_of_cause
 SELECT DISTINCT i."partition", i."offset", i.change_id, i.company_id, i.change_type, i.record_type, i.record_id,
        i.origin, i.recorded_at, i.correlation_id, i.outcome

@@ -177,6 +177,7 @@ _GAPS = """
 _UNPROJECTED = """
     SELECT FROM ledger.streams s
     CROSS JOIN (VALUES ('project', 'project-balance-v1'), ('project', 'project-documents-v1'),
+                       ('project', 'project-journal-v1'),
                        ('project', 'payments-v1'), ('company', 'customers-v1'), ('company', 'waiting-v1')) n(kind, name)
     LEFT JOIN read_positions p ON p.stream_id = s.stream_id AND p.projector = n.name
     WHERE n.kind = s.kind AND s.version > coalesce(p.version, 0)

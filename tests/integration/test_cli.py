@@ -16,11 +16,11 @@ from rich.console import Console
 
 from connectors.cluster import commit_offsets, create_topics, group_positions
 from connectors.config import Settings
-from connectors.kafka import Publisher, partition_of
+from connectors.kafka import Publisher, partition_of, read_from
 from schemas import changes
 from schemas.codec import Recorded, file_ids
 from schemas.wire import Outgoing
-from streams import cli
+from streams import cli, cli_ask
 from streams.topology import groups, opened, steps, topics_of
 from tests.builders import COMPANY, NOON, PROJECT, delivered, invoice_issued
 from tests.conftest import RunningBroker
@@ -120,6 +120,34 @@ def test_topics_are_created_once_and_checked(run: Run) -> None:
 
 def test_migrations_of_a_new_database_are_done_already(run: Run) -> None:
     assert run("migrate")[:2] == (0, "The database has its newest shape already.\n")
+
+
+def test_adopting_rules_says_what_it_would_decide_again_before_it_asks(
+    run: Run, settings: Settings, database_url: str
+) -> None:
+    assert run("topics", "create")[0] == 0
+    execute(database_url, "INSERT INTO ledger.companies (generation, company_id, home_currency) VALUES (1, '7', 'USD')")
+    for number, currency in enumerate(("USD", "EUR", "EUR")):
+        execute(
+            database_url,
+            "INSERT INTO ledger.documents (generation, company_id, record_type, record_id, read_at, head) "
+            "VALUES (1, '7', 'Invoice', %s, now(), jsonb_build_object('total', jsonb_build_array('9', %s::text)))",
+            (str(number), currency),
+        )
+    code, out, problem = run("rules", "adopt", "--company", "7")
+    assert (code, problem) == (1, "Nothing was done. Say it again with --yes.\n")
+    assert out == "Company 7: rules 1 now, rules 2 then.\nDocuments that may get adjusting events: 2\n"
+    assert asyncio.run(_published(settings)) == []
+    assert run("rules", "adopt", "--company", "7", "--yes")[0] == 0
+    assert [each.body for each in asyncio.run(_published(settings))] == [changes.RulesChanged(rules_version=2)]
+    execute(database_url, "UPDATE ledger.companies SET rules_version = 2")
+    assert "Nothing to do" in run("rules", "adopt", "--company", "7", "--yes")[1]
+    assert "Rules 9 are not known" in run("rules", "adopt", "--company", "7", "--rules", "9")[2]
+
+
+async def _published(settings: Settings) -> list[Recorded[Any, Any]]:
+    topic = topics_of(settings).changes.name
+    return [file_ids().decode(r.value) async for batch in read_from(settings.kafka_bootstrap, topic) for r in batch]
 
 
 async def _publish(settings: Settings, records: list[Outgoing]) -> None:
@@ -294,7 +322,7 @@ def test_request_without_a_worker_says_that_it_is_kept(
         "INSERT INTO control.companies (company_id, organisation_id, state) VALUES (%s, 'o', 'active')",
         (COMPANY,),
     )
-    monkeypatch.setattr(cli, "ANSWER_S_MAX", 0.1)
+    monkeypatch.setattr(cli_ask, "ANSWER_S_MAX", 0.1)
     assert run("declare-project", PROJECT)[:2] == (0, f"declared: {PROJECT}\n")
     code, _, problem = run("map", "5", PROJECT, "--from", "2026-01-01")
     assert code == 1

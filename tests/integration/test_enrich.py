@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from schemas.changes import Envelope, MergeNotice, ReadRequest, RecordGone, RecordName, RecordRead
+from schemas.changes import Envelope, MergeNotice, ReadRequest, RecordAbsent, RecordGone, RecordName, RecordRead
 from schemas.codec import Recorded, file_ids
 from schemas.wire import Incoming, Outcome
 from streams.enrich import Enrich
@@ -128,12 +128,14 @@ async def test_an_announced_delete_is_gone_after_a_read_has_said_so(
     assert isinstance(gone, RecordGone) and gone.record_id == ended["Id"] and gone.announced_at == now
 
 
-async def test_a_record_that_is_not_there_without_a_delete_is_a_gap(
+async def test_a_record_that_is_not_there_without_a_delete_is_a_gap_and_told_to_the_ledger(
     intuit: Intuit, process: Ours, enrich: Enrich, company_id: str
 ) -> None:
     now = intuit.now()
     outcome = await enrich.do([notification(company_id, "Invoice", "99999999", "created", now)])
-    assert list(outcome.outputs) == [] and list(outcome.unworkable) == []
+    (absent,) = bodies(outcome)
+    assert isinstance(absent, RecordAbsent) and absent.record_id == "99999999"
+    assert list(outcome.unworkable) == []
     assert await gaps(process) == {company_id: now}
 
 

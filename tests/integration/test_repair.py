@@ -294,3 +294,19 @@ async def test_nothing_is_swept_without_a_grant(intuit: Intuit, process: Ours, r
     assert not await repair.sweep_one()
     with pytest.raises(CompanyUnreadable):
         await process.quickbooks.company(company_id)
+
+
+async def test_the_first_sweep_of_a_day_reads_the_companys_facts_again(
+    intuit: Intuit, process: Ours, repair: Repair, company_id: str
+) -> None:
+    await active(process, company_id, None)
+    intuit.ask("PUT", f"/companies/{company_id}/closed-until", {"date": "2026-01-31"})
+    try:
+        yesterday = (
+            "UPDATE control.companies SET swept_until = now() - interval '1 day', swept_at = now() - interval '1 day'"
+        )
+        await process.rows(yesterday)
+        await settle(process, repair)
+        assert [str(each.books_closed_on) for each in records(process, CompanyFacts)] == ["2026-01-31"]
+    finally:
+        intuit.ask("PUT", f"/companies/{company_id}/closed-until", {"date": None})

@@ -1,6 +1,7 @@
 """The released contracts: what classes say, what files say, and that nothing released ever changes."""
 
 import copy
+import io
 import json
 import shutil
 import subprocess
@@ -8,10 +9,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import pytest
 
-from schemas.codec import AVRO, Contract, contract_of, digest, message_types, released
+from schemas.codec import AVRO, HEADER_BYTES, Contract, contract_of, digest, file_ids, message_types, released
 from schemas.compatibility import Version, refusals
+from tests.golden import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
 DATE = {"type": "int", "logicalType": "date"}
@@ -162,3 +165,73 @@ def test_version_is_compared_with_all_before_it_not_only_the_last() -> None:
         "intoaec.accounting.InvoiceIssued v3 beside v1",
         "intoaec.accounting.InvoiceIssued v3 beside v2",
     ]
+
+
+# --- two versions at once ----------------------------------------------------------------------------------------
+
+
+SECOND = sorted(subject for subject, versions in subjects().items() if len(versions) > 1)
+
+
+def wires(subject: str, version: int) -> list[bytes]:
+    """The golden messages of one version, as they stand in a topic."""
+    paths = sorted((EXAMPLES / subject / f"v{version}").glob("*.json"))
+    return [bytes.fromhex(json.loads(path.read_text())["wire"]) for path in paths]
+
+
+def as_read_with(reader: Version, wire: bytes) -> Any:
+    """A message as somebody else's consumer sees it, whose own contract is this version."""
+    writer = file_ids().contract(int.from_bytes(wire[1:HEADER_BYTES], "big"))
+    written, wanted = (fastavro.parse_schema(dict(s), named_schemas={}) for s in (writer.schema, reader.schema))
+    return fastavro.schemaless_reader(io.BytesIO(wire[HEADER_BYTES:]), written, wanted)
+
+
+def test_there_are_messages_with_a_second_version() -> None:
+    assert {"intoaec.accounting.PaymentApplied", "intoaec.changes.CompanyFacts"} <= set(SECOND)
+
+
+@pytest.mark.parametrize("subject", SECOND)
+def test_consumer_that_stays_on_the_first_version_reads_all_it_knows_of_the_second(subject: str) -> None:
+    first, second = sorted(subjects()[subject])[:2]
+    for wire in wires(subject, 2):
+        seen, meant = as_read_with(first, wire), as_read_with(second, wire)
+        assert set(seen) == {field["name"] for field in first.schema["fields"]}
+        assert seen == without_what_is_new(meant, seen)
+
+
+def without_what_is_new(value: Any, known: Any) -> Any:
+    """The same value without the fields that the other one has not got, however deep."""
+    if isinstance(value, dict) and isinstance(known, dict):
+        return {name: without_what_is_new(value[name], known[name]) for name in known}
+    return value
+
+
+@pytest.mark.parametrize("subject", SECOND)
+def test_bytes_of_the_first_version_are_read_as_the_newest_shape_with_nothing_made_up(subject: str) -> None:
+    first, second = sorted(subjects()[subject])[:2]
+    for wire in wires(subject, 1):
+        message = file_ids().decode(wire)
+        again = as_read_with(second, file_ids().encode(message))
+        before = as_read_with(first, wire)
+        assert without_what_is_new(again, before) == before
+        added = set(again) - set(before)
+        assert {name: again[name] for name in added} == dict.fromkeys(added, STATED.get(subject))
+
+
+STATED = {"intoaec.changes.CompanyFacts": 1}  # whoever wrote the first version knew the first rules alone
+
+
+def test_what_was_not_stated_in_home_currency_is_not_known_rather_than_zero() -> None:
+    (revised, *_) = (file_ids().decode(wire).body for wire in wires("intoaec.accounting.InvoiceRevised", 1))
+    assert (revised.before.home_total, revised.after.home_total, revised.after.home_deposit) == (None, None, None)
+    (applied, *_) = (file_ids().decode(wire).body for wire in wires("intoaec.accounting.PaymentApplied", 1))
+    assert (applied.home_source, applied.home_target) == (None, None)
+
+
+def test_second_version_without_a_default_is_refused_beside_the_released_first() -> None:
+    """The guard of `all released versions read each other`, on a contract of our own."""
+    first = subjects()["intoaec.accounting.PaymentApplied"][0]
+    careless = copy.deepcopy(dict(first.schema))
+    careless["fields"].append({"name": "home_source", "type": "long"})
+    (said,) = refusals([first, Version(2, careless)])
+    assert "home_source is new and has no default" in said

@@ -7,7 +7,8 @@ import pytest
 
 from schemas import accounting
 from schemas.errors import UnprocessableError
-from streams.projections import document_changes, postings
+from streams.posting import postings
+from streams.projections import balance_changes, document_changes
 from streams.read_tables import PROJECT_BALANCE, BalanceRow, Change, Rows, apply, due, exact
 from tests.builders import DAY, accounting_event, figures, filled, invoice_issued, money, numbered
 
@@ -57,3 +58,14 @@ def test_sum_with_more_digits_than_are_kept_raises_instead_of_rounding() -> None
     huge, tiny = money("1" + "0" * 31).amount, money("0.000001").amount
     with exact():
         assert (huge + tiny) - huge == tiny
+
+
+def test_another_home_currency_than_before_is_refused_since_its_figures_would_mix() -> None:
+    rows: Rows = {}
+    first, second = numbered(
+        [invoice_issued(home_total=money("110", currency), home_deposit=None) for currency in ("EUR", "GBP")]
+    )
+    with exact():
+        apply(rows, balance_changes(first))
+        with pytest.raises(UnprocessableError, match="the home currency was EUR and is GBP now"):
+            apply(rows, balance_changes(second))

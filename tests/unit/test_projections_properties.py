@@ -23,7 +23,8 @@ ADDED, REMOVED = ("Issued", "Given", "Reinstated", "MovedIn"), ("Voided", "Delet
 def document_bodies(draw: Any) -> tuple[str, Any]:
     prefix = draw(st.sampled_from(list(DOCUMENTS)))
     deposit = "0.50" if prefix == "Invoice" and draw(st.booleans()) else "0"
-    after = figures(draw(cents), tax="0.01", deposit=deposit)
+    at_home = {"home_deposit": home("0.55") if deposit != "0" else home("0")}
+    after = figures(draw(cents), tax="0.01", deposit=deposit, **(at_home | {"home_total": home(draw(cents))}))
     before = figures(draw(cents), tax="0.02")
     shapes = [each for each in accounting.EVENTS if each.__name__.startswith(prefix)]
     return DOCUMENTS[prefix], _filled(draw(st.sampled_from(shapes)), before, after)
@@ -32,7 +33,8 @@ def document_bodies(draw: Any) -> tuple[str, Any]:
 @st.composite
 def share_bodies(draw: Any) -> tuple[str, Any]:
     shapes = [each for each in accounting.EVENTS if issubclass(each, accounting.ShareEvent)]
-    return "Payment", _filled(draw(st.sampled_from(shapes)), share(draw(cents)), share(draw(cents)))
+    after = share(draw(cents), home_received=home(draw(cents)))
+    return "Payment", _filled(draw(st.sampled_from(shapes)), share(draw(cents)), after)
 
 
 def _filled(shape: type, before: Any, after: Any) -> Any:
@@ -55,12 +57,27 @@ def link_bodies(draw: Any) -> tuple[str, Any]:
         "other_type": "JournalEntry",
         "other_id": "9",
     }
-    return "Payment", filled(shape, known)
+    names = ("home_source", "home_target", "home_transferred")
+    stated = draw(st.booleans())
+    return "Payment", filled(shape, known | {name: home(draw(cents)) if stated else None for name in names})
+
+
+@st.composite
+def exchange_bodies(draw: Any) -> tuple[str, Any]:
+    shapes = [each for each in accounting.EVENTS if issubclass(each, accounting.Exchanged)]
+    gained = home(draw(st.sampled_from(["", "-"])) + draw(cents))
+    known = {"invoice_id": draw(ids), "credit_memo_id": "", "settled": money("1"), "gained": gained, "gained_on": DAY}
+    return "Payment", filled(draw(st.sampled_from(shapes)), known)
+
+
+def home(amount: str) -> Money:
+    """In the company's own currency; the documents are in another one."""
+    return money(amount, "EUR")
 
 
 @st.composite
 def histories(draw: Any) -> list[Event]:
-    bodies = draw(st.lists(st.one_of(document_bodies(), share_bodies(), link_bodies()), max_size=30))
+    bodies = draw(st.lists(st.one_of(document_bodies(), share_bodies(), link_bodies(), exchange_bodies()), max_size=30))
     return numbered([accounting_event(body, record_type, draw(ids)) for record_type, body in bodies])
 
 
@@ -106,6 +123,49 @@ def _add_link(sums: dict[str, Decimal], name: str, link: Money) -> None:
         sums["C"] -= amount
 
 
+def naive_at_home(events: list[Event]) -> dict[str, Decimal]:
+    """The same table once more, over what the events state in home currency."""
+    sums: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for event in events:
+        name, body = type(event.body).__name__, event.body
+        for sign, part in ((1, getattr(body, "after", None)), (-1, getattr(body, "before", None))):
+            if part is not None:
+                _add_figures_at_home(sums, name, sign, part)
+        back = "Unapplied" in name or "Reversed" in name
+        source, target, transferred = (
+            -_said(body, side) if back else _said(body, side)
+            for side in ("home_source", "home_target", "home_transferred")
+        )
+        sums["U" if name.startswith("Payment") else "C"] -= source
+        sums["C"] += transferred if "TransferredIn" in name or "TransferIn" in name else -transferred
+        if name in ("CreditAppliedToOther", "CreditUnappliedFromOther"):
+            sums["U"] += target
+        else:
+            sums["O"] -= target
+        if name.startswith("Exchange"):
+            sums["gained"] += -body.gained.amount if back else body.gained.amount
+    return sums
+
+
+def _add_figures_at_home(sums: dict[str, Decimal], name: str, sign: int, part: Any) -> None:
+    total, deposit = sign * _said(part, "home_total"), sign * _said(part, "home_deposit")
+    received = sign * _said(part, "home_received")
+    sums["cash"] += received
+    sums["U"] += received
+    if name.startswith("Invoice"):
+        sums["O"] += total - deposit
+        sums["cash"] += deposit
+    elif name.startswith("CreditMemo"):
+        sums["C"] += total
+    else:
+        sums["refunds"] += total
+
+
+def _said(body: Any, field_name: str) -> Decimal:
+    stated = getattr(body, field_name, None)
+    return Decimal(0) if stated is None else stated.amount
+
+
 def applied(events: list[Event]) -> Rows:
     rows: Rows = {}
     with exact():
@@ -128,6 +188,22 @@ def test_balance_is_the_sum_over_the_posting_table(events: list[Event]) -> None:
     assert balance.cash_received == sums["cash"]
     assert balance.refunds == sums["refunds"]
     assert balance.last_version == len(events)
+
+
+@given(histories())
+def test_home_figures_are_the_sums_of_what_events_state(events: list[Event]) -> None:
+    balance: Any = next((row for (table, _), row in applied(events).items() if table is PROJECT_BALANCE), None)
+    sums = naive_at_home(events)
+    if balance is None or balance.home_currency is None:
+        assert not any(sums.values())
+        return
+    assert balance.home_currency == "EUR"
+    assert balance.home_open_invoices == sums["O"]
+    assert balance.home_unused_credit == sums["C"]
+    assert balance.home_unapplied == sums["U"]
+    assert balance.home_cash_received == sums["cash"]
+    assert balance.home_refunds == sums["refunds"]
+    assert balance.exchange_difference == sums["gained"]
 
 
 @given(histories())

@@ -50,6 +50,11 @@ IDS: dict[str, Ask] = {
     "assigned type": lambda requests, text: requests.assign("1", "ann", (text, "17"), None),
     "assigned record": lambda requests, text: requests.assign("1", "ann", ("Invoice", text), None),
     "assigned project": lambda requests, text: requests.assign("1", "ann", ("Invoice", "17"), text),
+    "linked QuickBooks project": lambda requests, text: requests.link_project("1", "ann", text, "P-1"),
+    "linked project": lambda requests, text: requests.link_project("1", "ann", "39298034", text),
+    "merged customer": lambda requests, text: requests.resolve_merge("1", "ann", text, together=True),
+    "dismissed record": lambda requests, text: requests.dismiss_warning("1", "ann", ("Invoice", text)),
+    "closed project": lambda requests, text: requests.close_project("1", text),
     "assigning person": lambda requests, text: requests.assign("1", text, ("Invoice", "17"), None),
 }
 TEXTS: dict[str, Ask] = IDS | {
@@ -84,8 +89,8 @@ async def test_empty_id_is_refused_and_publishes_nothing(requests: Requests, kep
 
 
 async def test_texts_are_trimmed(requests: Requests, kept: Kept) -> None:
-    decision_id = await requests.assign("1", " ann ", ("Invoice", "17\n"), " P-1")
+    decision_id = await requests.dismiss_warning("1", " ann ", ("Invoice", "17\n"))
     (record,) = kept.records
-    assert file_ids().decode(record.value).body == changes.AssignDocument(
-        decision_id=decision_id, person="ann", record_type="Invoice", record_id="17", project_id="P-1"
+    assert file_ids().decode(record.value).body == changes.DismissWarning(
+        decision_id=decision_id, person="ann", record_type="Invoice", record_id="17"
     )

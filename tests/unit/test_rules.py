@@ -220,7 +220,7 @@ def test_a_request_that_somebody_else_overtook_is_refused_with_a_reason() -> Non
     from schemas import changes
 
     late = changes.ReleaseCustomer(decision_id="late", person="x", customer_id="1", mapping_version=stale)
-    decision = world._take(late)
+    decision = world.take(late)
     assert decision.outcome == "refused"
     assert "Somebody else" in decision.answered["late"][1]
 

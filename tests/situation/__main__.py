@@ -1,0 +1,41 @@
+"""Play every situation of a folder and say which end as expected: `make situations DIR=folder`.
+
+Exit code 0: all do; 1: some do not; 2: a file is not in the form (docs/situations.md).
+"""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from tests.situation.playing import Difference, play
+from tests.situation.reading import NotUnderstood, Situation, situations
+
+OURS = Path(__file__).parents[1] / "situations"
+
+
+def main(folder: Path) -> int:
+    """Play them all; the exit code."""
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        found = [(situation, play(situation)) for situation in situations(folder)]
+    except NotUnderstood as error:
+        console.print(f"[red]not understood[/red] {escape(str(error))}")
+        return 2
+    for situation, differences in found:
+        _say(console, situation, differences)
+    wrong = sum(bool(differences) for _, differences in found)
+    console.print(f"{len(found) - wrong} situations end as expected, {wrong} do not")
+    return 1 if wrong else 0
+
+
+def _say(console: Console, situation: Situation, differences: list[Difference]) -> None:
+    sign = "[red]differs[/red]" if differences else "[green]as expected[/green]"
+    console.print(f"{sign}  {escape(situation.name)}  [dim]{escape(situation.file)}[/dim]")
+    for difference in differences:
+        console.print(f"    {escape(str(difference))}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else OURS))
