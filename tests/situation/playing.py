@@ -14,7 +14,8 @@ from schemas import changes
 from schemas.accounting import Figures, Share
 from streams.books import Books, Company, Document, Key
 from streams.difference import Fact
-from tests.rules import Balance, World
+from tests.linked import Linked, journal
+from tests.rules import Balance
 from tests.situation.reading import DOCUMENTS, FIGURES, HOME_FIGURES, SALES, NotUnderstood, Situation, Step
 
 FIRST_ID = 1001
@@ -45,7 +46,7 @@ class Read(NamedTuple):
     at: int  # LastUpdatedTime, in minutes
 
 
-Act = Callable[[World], Iterable[Difference]]
+Act = Callable[[Linked], Iterable[Difference]]
 
 
 def play(situation: Situation) -> list[Difference]:
@@ -70,15 +71,16 @@ class Script:
         self._situation = situation
         self.names = Names(every or situation)
         self._fields: dict[Key, dict[str, Any]] = {}  # what each record said last
+        self._journals: dict[str, bytes] = {}  # journal entries by id
         self._minute = 0
         self._lines: list[Read | Act] = [*self._beginning()]
         for step in situation.history:
             self._minute += 1
             self._lines += self._compiled(step)
 
-    def played(self, seed: int | None) -> tuple[World, list[Difference]]:
+    def played(self, seed: int | None) -> tuple[Linked, list[Difference]]:
         """The world at the end; with a seed, reads between two requests come in another order and some twice."""
-        world = World(Books(Company("9130000000000001")))
+        world = Linked(Books(Company("9130000000000001")))
         found: list[Difference] = []
         for part in _parts(self._lines):
             reads = [line for line in part if isinstance(line, Read)]
@@ -87,7 +89,7 @@ class Script:
                 random.Random(seed).shuffle(reads)
             for read in reads:
                 world.minutes = max(world.minutes, read.at)
-                _take(world, read)
+                _take(world, read, self._journals)
             for act in (line for line in part if not isinstance(line, Read)):
                 found += [difference for difference in act(world) if seed is None]
         return world, found
@@ -130,6 +132,8 @@ class Script:
                 yield self._company(fields)
             case "adopt rules":
                 yield _doing(lambda world: world.adopt_rules(int(subject)))
+            case "journal":
+                self._journals[self.names.key(subject)[1]] = self._journal(fields)
             case "customer":
                 yield self._customer(subject, fields, self._at(fields))
             case "payment":
@@ -239,10 +243,17 @@ class Script:
         self._fields[key] = raw
         return Read(key, raw, self._at(fields))
 
+    def _journal(self, fields: Mapping[str, Any]) -> bytes:
+        """Its lines to receivables: by side and customer."""
+        sides = (("Debit", fields.get("debit", {})), ("Credit", fields.get("credit", {})))
+        return journal(
+            *((side, str(amount), self.names.key(str(c))[1]) for side, lines in sides for c, amount in lines.items())
+        )
+
     # --- requests of people ---------------------------------------------------------------------------------------
 
     def _request(self, step: Step) -> Iterator[Act]:
-        fields, key = step.fields, self.names.key(step.subject) if step.command not in _OF_PROJECTS else ("", "")
+        fields, key = step.fields, self.names.key(step.subject) if step.command not in _NOT_RECORDS else ("", "")
         match step.command:
             case "project":
                 yield _doing(lambda world: world.declare(step.subject))
@@ -254,23 +265,42 @@ class Script:
                 yield self._answered(fields, lambda world: world.release(key[1], seen=_seen(fields)))
             case "exclude":
                 by_reference = bool(fields.get("by reference", False))
-                yield self._answered(fields, lambda world: world.exclude(key[1], by_reference, seen=_seen(fields)))
+                yield self._answered(fields, lambda world: world.exclude(key[1], reference_only=by_reference))
             case "assign":
                 project = fields.get("project")
                 project_id = None if project is None else str(project)
                 yield self._answered(fields, lambda world: world.assign(*key, project_id))
+            case "link" | "merge" | "decide merge" | "dismiss":
+                yield self._linked(step, key)
             case _:
                 raise NotUnderstood(f"{self._situation.name}: nobody plays `{step.command}`")
+
+    def _linked(self, step: Step, key: Key) -> Act:
+        fields = step.fields
+        match step.command:
+            case "merge":
+                kept = self.names.key(str(fields["into"]))[1]
+                return _doing(lambda world: world.merged(kept, key[1], at=self._minute))
+            case "link":
+                project = None if fields.get("project") is None else str(fields["project"])
+                return self._answered(fields, lambda world: world.link(step.subject, project, seen=_seen(fields)))
+            case "dismiss":
+                return self._answered(fields, lambda world: world.dismiss(*key))
+            case _:
+                together = bool(fields.get("together", False))
+                return self._answered(
+                    fields, lambda world: world.resolve(key[1], together=together, seen=_seen(fields))
+                )
 
     def _map(self, customer_id: str, fields: Mapping[str, Any]) -> Act:
         more: dict[str, Any] = {"reference": str(fields.get("reference", "")), "seen": _seen(fields)}
         more["from_on"] = fields.get("from")
         return self._answered(fields, lambda world: world.map(customer_id, str(fields["project"]), **more))
 
-    def _answered(self, fields: Mapping[str, Any], ask: Callable[[World], Any]) -> Act:
+    def _answered(self, fields: Mapping[str, Any], ask: Callable[[Linked], Any]) -> Act:
         """A request is accepted, unless the author says with which words it is refused."""
 
-        def act(world: World) -> Iterator[Difference]:
+        def act(world: Linked) -> Iterator[Difference]:
             decision = ask(world)
             (accepted, refusal), *_ = decision.answered.values()
             expected = fields.get("refused")
@@ -282,7 +312,7 @@ class Script:
         return act
 
 
-_OF_PROJECTS = ("project", "close project")
+_NOT_RECORDS = ("project", "close project", "link")
 _DATES = {"on": "TxnDate", "due": "DueDate"}
 
 
@@ -305,17 +335,25 @@ def _unapplied(raw: Mapping[str, Any]) -> Decimal:
     return rest
 
 
-def _doing(act: Callable[[World], Any]) -> Act:
-    def done(world: World) -> tuple[Difference, ...]:
+def _doing(act: Callable[[Linked], Any]) -> Act:
+    def done(world: Linked) -> tuple[Difference, ...]:
         act(world)
         return ()
 
     return done
 
 
-def _take(world: World, read: Read) -> None:
+def _take(world: Linked, read: Read, journals: Mapping[str, bytes]) -> None:
     if read.raw is None:
         world.gone(*read.key, at=read.at)
+        return
+    lines = read.raw.get("Line", []) if read.key[0] == "Payment" else []
+    links = [link for line in lines for link in line["LinkedTxn"]]
+    named = {link["TxnId"] for link in links if link["TxnType"] == "JournalEntry"} & set(journals)
+    if named:
+        raw = {name: str(value) if isinstance(value, Decimal) else value for name, value in read.raw.items()}
+        raw["Line"] = [line | {"Amount": str(line["Amount"])} for line in lines]
+        world.paid_with_journals(raw, {number: journals[number] for number in named}, at=read.at)
     else:
         world.read(read.key[0], {k: v for k, v in read.raw.items() if k != "parent"}, at=read.at)
 
@@ -344,7 +382,7 @@ class Names:
             self._keys[name] = ("Customer", str(fields.get("id", number)))
         customers = len(self._keys)
         for step in situation.history:
-            kind = {**DOCUMENTS, "customer": "Customer"}.get(step.command)
+            kind = {**DOCUMENTS, "customer": "Customer", "journal": "JournalEntry"}.get(step.command)
             if kind is not None and step.subject not in self._keys:
                 self._keys[step.subject] = (kind, str(step.fields.get("id", FIRST_ID + len(self._keys) - customers)))
 
@@ -374,11 +412,11 @@ class Expectation:
     situation: str
     found: list[Difference] = field(default_factory=list)
 
-    def differences(self, world: World) -> list[Difference]:
+    def differences(self, world: Linked) -> list[Difference]:
         """In the order in which the file names them."""
         self.found.clear()
         for word, expected in self.fields.items():
-            compare: dict[str, Callable[[World, Any], None]] = {
+            compare: dict[str, Callable[[Linked, Any], None]] = {
                 "balances": self._balances,
                 "waiting": self._waiting,
                 "warnings": self._warnings,
@@ -393,7 +431,7 @@ class Expectation:
         if expected != found:
             self.found.append(Difference(what, str(expected), str(found)))
 
-    def _balances(self, world: World, expected: Mapping[str, Any]) -> None:
+    def _balances(self, world: Linked, expected: Mapping[str, Any]) -> None:
         balances = world.balances()
         for project, figures in expected.items():
             balance = balances.get(str(project), Balance())
@@ -405,7 +443,7 @@ class Expectation:
                 found = getattr(balance, _FIGURE.get(name, name.replace(" ", "_")))
                 self._differ(f"{project} {name}", Decimal(amount), found)
 
-    def _waiting(self, world: World, expected: Mapping[str, Any]) -> None:
+    def _waiting(self, world: Linked, expected: Mapping[str, Any]) -> None:
         found = {
             f"{self.names.name(document.key)} {self._part(part)}".strip(): (waiting.cause.value, waiting.amount)
             for document in world.books.documents.values()
@@ -424,7 +462,7 @@ class Expectation:
         record_type, _, record_id = part.partition(":")
         return self.names.name((record_type, record_id)) if record_id else part
 
-    def _warnings(self, world: World, expected: Mapping[str, Any]) -> None:
+    def _warnings(self, world: Linked, expected: Mapping[str, Any]) -> None:
         found = {
             self.names.name(document.key): sorted(document.booked.warnings)
             for document in world.books.documents.values()
@@ -432,7 +470,7 @@ class Expectation:
         }
         self._differ("warnings", {str(k): sorted(_several(v)) for k, v in expected.items()}, found)
 
-    def _events(self, world: World, expected: Sequence[Any]) -> None:
+    def _events(self, world: Linked, expected: Sequence[Any]) -> None:
         found = [self._said(fact) for fact in world.facts if not type(fact.body).__name__.startswith("Customer")]
         wanted = [str(line).split() for line in expected]
         shown = [" ".join(line) for line in found]
@@ -455,14 +493,14 @@ class Expectation:
         amount = getattr(body, "applied", None) or getattr(body, "transferred", None)
         return [*words, _plain(amount.amount)] if amount is not None else words
 
-    def _reasons(self, world: World, expected: Mapping[str, Any]) -> None:
+    def _reasons(self, world: Linked, expected: Mapping[str, Any]) -> None:
         for name, reason in expected.items():
             document: Document = world.books.document(self.names.key(str(name)))
             found = {project: standing.reason.value for project, standing in document.booked.standings.items()}
             wanted = reason if isinstance(reason, dict) else dict.fromkeys(found, reason)
             self._differ(f"{name} stands because", wanted or {"?": reason}, found)
 
-    def _asks(self, world: World, expected: Sequence[Any]) -> None:
+    def _asks(self, world: Linked, expected: Sequence[Any]) -> None:
         asked = {self.names.name(key) for decision in world.decisions for key in decision.reads}
         self._differ("records asked to be read", sorted(map(str, expected)), sorted(asked))
 
@@ -479,7 +517,7 @@ def _plain(amount: Decimal) -> str:
     return format(amount.normalize(), "f")
 
 
-def _state(world: World) -> list[tuple[str, str]]:
+def _state(world: Linked) -> list[tuple[str, str]]:
     """What must not depend on the order in which records came."""
     figures = {p: {n: _plain(a) for n, a in asdict(b).items() if a} for p, b in sorted(world.balances().items())}
     waits = {f"{d.key}": dict(sorted(d.booked.waiting.items())) for d in world.books.documents.values()}

@@ -36,13 +36,18 @@ FIELDS: dict[str, set[str]] = {
     "project": set(),
     "close project": set(),
     "adopt rules": set(),
+    "journal": {"id", "debit", "credit"},
+    "link": {"project"} | _ANY_REQUEST,
+    "merge": {"into"},
+    "decide merge": {"together"} | _ANY_REQUEST,
+    "dismiss": _ANY_REQUEST,
     "map": {"project", "reference", "from"} | _ANY_REQUEST,
     "release": _ANY_REQUEST,
     "exclude": {"by reference"} | _ANY_REQUEST,
     "assign": {"project"} | _ANY_REQUEST,
     "company": {"home currency", "several currencies", "books closed on", "reference field"},
 }
-_AMOUNTS = {"total", "tax", "deposit", "rate", "unapplied", "lines", "at", "seen"}
+_AMOUNTS = {"debit", "credit", "total", "tax", "deposit", "rate", "unapplied", "lines", "at", "seen"}
 _DAYS = {"on", "due", "from", "books closed on"}
 _COMMANDS = {*FIELDS, "quickbooks", "expect"}
 FIGURES = ("O", "C", "U", "N", "invoiced", "credited", "cash", "refunds", "other", "credit in", "credit out")

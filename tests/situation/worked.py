@@ -10,7 +10,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tests.rules import Balance, World
+from tests.linked import Linked
+from tests.rules import Balance
 from tests.situation.playing import Names, Script
 from tests.situation.reading import Situation, Step, situations
 
@@ -57,7 +58,7 @@ def table(situation: Situation) -> Iterator[str]:
         yield _row(_words(step), *figures, *([_waiting(world, names)] if waits else []))
 
 
-def _world(situation: Situation, steps: list[Step]) -> World:
+def _world(situation: Situation, steps: list[Step]) -> Linked:
     return Script(replace(situation, history=tuple(steps)), every=situation).played(None)[0]
 
 
@@ -75,7 +76,7 @@ def _amount(amount: Decimal) -> str:
     return f"{amount:,.2f}".replace("-", "−")
 
 
-def _waiting(world: World, names: Names) -> str:
+def _waiting(world: Linked, names: Names) -> str:
     found = []
     for (record_type, record_id, part), amount in sorted(world.waiting().items()):
         kind, _, number = part.partition(":")
