@@ -203,6 +203,8 @@ def repair(running: Running, since: str) -> None:
         since,
         since,
     )
+    gap = "SELECT FROM control.companies WHERE gap_since IS NOT NULL"
+    running.wait_for(lambda: not running.rows(gap), 180)  # only then can what was found still be on its way
 
 
 @pytest.mark.parametrize("position", POSITIONS, ids=str)
