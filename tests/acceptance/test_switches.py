@@ -222,5 +222,7 @@ def test_figures_are_quickbooks_own_whatever_intuit_does(uncertain: Running, pos
             desk.leave()
         finally:
             running.simulator("PUT", "/webhooks", {"loss_rate": 0})
+        if position.path == "/faults":  # what cannot be seen yet no repair finds; the next one would
+            running.simulator("PUT", "/clock", {"advance_s": 6})
         repair(running, since)
         assert_right(running, FIRST, within_s=180)
