@@ -127,6 +127,11 @@ class Desk:
         written = [{"Amount": amount, "LinkedTxn": [{"TxnId": one, "TxnType": kind}]} for kind, one, amount in lines]
         return self.write("Payment", CustomerRef={"value": customer}, TotalAmt=total, Line=written)
 
+    def try_to_pay(self, customer: str, total: int, *lines: tuple[str, str, int]) -> None:
+        """A payment that is refused where QuickBooks has applied credits by itself before."""
+        written = [{"Amount": amount, "LinkedTxn": [{"TxnId": one, "TxnType": kind}]} for kind, one, amount in lines]
+        self.try_to_write("Payment", CustomerRef={"value": customer}, TotalAmt=total, Line=written)
+
     def end(self, entity: str, record_id: str, operation: str) -> None:
         self.running.simulator("POST", f"{COMPANY}/records/{entity}/{record_id}/{operation}", {})
 
@@ -144,10 +149,10 @@ class Desk:
 
     def books_of(self, customer: str) -> None:
         one, two = self.invoice(customer), self.invoice(customer)
-        self.pay(customer, 180, ("Invoice", one, 100), ("Invoice", two, 50))
+        self.try_to_pay(customer, 180, ("Invoice", one, 100), ("Invoice", two, 50))
         self.end("Invoice", one, "void")
         memo = self.memo(customer)
-        self.pay(customer, 0, ("Invoice", two, 40), ("CreditMemo", memo, 40))
+        self.try_to_pay(customer, 0, ("Invoice", two, 40), ("CreditMemo", memo, 40))
         for note in "abcd":  # to the token at which a false delete is told
             self.write("Invoice", Id=two, PrivateNote=note)
         self.end("Payment", self.pay(customer, 30), "delete")
@@ -198,6 +203,8 @@ def repair(running: Running, since: str) -> None:
         since,
         since,
     )
+    gap = "SELECT FROM control.companies WHERE gap_since IS NOT NULL"
+    running.wait_for(lambda: not running.rows(gap), 180)  # only then can what was found still be on its way
 
 
 @pytest.mark.parametrize("position", POSITIONS, ids=str)
@@ -210,8 +217,12 @@ def test_figures_are_quickbooks_own_whatever_intuit_does(uncertain: Running, pos
         running.change(FIRST, 10, 4711)
         running.settle(120)
         running.simulator("PUT", "/webhooks", {"loss_rate": 1})
-        desk.books_of(customer)
-        desk.leave()
-        running.simulator("PUT", "/webhooks", {"loss_rate": 0})
+        try:
+            desk.books_of(customer)
+            desk.leave()
+        finally:
+            running.simulator("PUT", "/webhooks", {"loss_rate": 0})
+        if position.path == "/faults":  # what cannot be seen yet no repair finds; the next one would
+            running.simulator("PUT", "/clock", {"advance_s": 6})
         repair(running, since)
         assert_right(running, FIRST, within_s=180)

@@ -81,7 +81,10 @@ class Company:
 
     def create(self, kind: Kind, body: dict[str, Any], note: Note | None = None) -> Record:
         """Make a record, with its writer's note if there is one; raises Refused."""
-        return self._tell(self.book.create(kind, body, self.clock.now(), note))
+        now = self.clock.now()
+        if kind is not Kind.CUSTOMER and not body.get("TxnDate"):  # today is what it is in the company's zone
+            body = body | {"TxnDate": now.astimezone(self.zone).date().isoformat()}
+        return self._tell(self.book.create(kind, body, now, note))
 
     def create_project(self, name: str, customer_id: str, note: Note | None = None) -> Record:
         """Make a QuickBooks project of a customer; raises Refused."""
@@ -109,7 +112,7 @@ class Company:
 
     def write_on_shelf(self, entity: str, body: dict[str, Any], operation: str) -> dict[str, Any]:
         """Make, change or delete a record that the book knows nothing of; raises Refused."""
-        written, word = self.shelf.write(entity, body, operation, self.clock.now())
+        written, word = self.shelf.write(entity, body, operation, self.clock.now().astimezone(self.zone))
         self.announce(entity, written["Id"], word)
         return written
 
