@@ -54,7 +54,7 @@ class Customers:
         return customer_id == family or any(record.id == family for record in self.ancestors(customer_id))
 
     def named(self, name: str) -> str | None:
-        """The id of the customer with this DisplayName, whatever its case: of several, the one without a parent first."""
+        """The id of the customer with this DisplayName, whatever its case; of several, one without a parent first."""
         wanted = name.strip().lower()
         jobs = (one for key, one in self._names.items() if key.partition(":")[2] == wanted)
         return self._names.get(f":{wanted}") or next(jobs, None)
