@@ -17,28 +17,27 @@ from connectors.simulator.life.firm import Firm
 from connectors.simulator.life.play import Play, new_company
 from connectors.simulator.life.repertoire import Repertoire
 from connectors.simulator.life.truth import truth
-from schemas import changes
 from streams.placement import place
-from tests.rules import Balance, World
+from tests.linked import Linked
+from tests.rules import Balance
 
 REALM = "9130000000000001"
 FORMS = (Kind.INVOICE, Kind.CREDIT_MEMO, Kind.REFUND_RECEIPT)
-# The ledger does not link QuickBooks projects yet, and finds the field by its name where Preferences do not say.
-NOT_YET = ("quickbooks_project", "definition_renamed")
+NOT_HERE = ("definition_renamed",)  # no Preferences are read here, so the field is found by its name
 
 
 def lived(seed: int, number: int, steps: int) -> Firm:
     """A firm with one currency after so many steps."""
     firm = Firm(new_company(number, REALM), seed, number)
-    play = Play([firm], Repertoire(NOT_YET), steps)
+    play = Play([firm], Repertoire(NOT_HERE), steps)
     while play.done < steps:
         play.step()
     return firm
 
 
-def told(firm: Firm, said: dict[str, Any]) -> World:
+def told(firm: Firm, said: dict[str, Any]) -> Linked:
     """A ledger to which people said what the oracle says they would have to say."""
-    world = World()
+    world = Linked()
     for project in firm.company.projects:
         world.declare(project.project_id)
     for customer in firm.book.records[Kind.CUSTOMER].values():
@@ -46,21 +45,12 @@ def told(firm: Firm, said: dict[str, Any]) -> World:
         world.customer(customer.id, parent=parent, name=str(customer.fields["DisplayName"]))
     for customer_id, mapped in said["mapping"]["customers"].items():
         if "reference_only" in mapped:
-            version = world.books.customers[customer_id].mapping_version
-            world._take(_by_reference(customer_id, version))
+            world.exclude(customer_id, reference_only=True)
         else:
             world.map(customer_id, mapped["project_id"], reference=mapped["reference_number"] or "")
+    for ref, project_id in said["mapping"]["quickbooks_projects"].items():
+        world.link(ref, project_id)
     return world
-
-
-def _by_reference(customer_id: str, version: int) -> changes.ExcludeCustomer:
-    return changes.ExcludeCustomer(
-        decision_id=f"by-reference-{customer_id}",
-        person="somebody",
-        customer_id=customer_id,
-        reference_only=True,
-        mapping_version=version,
-    )
 
 
 def papers(firm: Firm, order: int | None) -> list[Record]:
