@@ -7,7 +7,7 @@ ARGS ?=
 DIR ?= tests/situations
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-reset check test situations prove bench lock schemas test-compose clean
+.PHONY: help setup demo demo-reset check test test-rules test-system situations prove bench lock schemas test-compose clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +39,13 @@ test: setup ## The test suite with a real broker, database and simulator: at mos
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest -m "not prove" $(ARGS)
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-rules test-system
+
+test-rules: setup
+	$(BIN)/python -m pytest tests/unit -m "not prove" $(ARGS) || [ $$? -eq 5 -a -n "$(ARGS)" ]
+
+test-system: setup
+	$(BIN)/python -m pytest tests/conformance tests/integration tests/acceptance -m "not prove" $(ARGS) || [ $$? -eq 5 -a -n "$(ARGS)" ]
 
 situations: setup ## Play accounting situations as data through the rules (DIR=folder: yours; docs/situations.md)
 	$(BIN)/python -m tests.situation $(DIR)

@@ -48,6 +48,7 @@ SAYS = {
     "intoaec topics check": "Every topic is as it must be.",
     "intoaec connect": "http://127.0.0.1:",
     "intoaec declare-project": "declared: ",
+    "intoaec map CUSTOMER PROJECT --from 2026-01-01 --preview": "Nothing was asked yet.",
     "intoaec map": "Accepted (",
     "intoaec assign": "Accepted (",
     "intoaec exclude": "Accepted (",

@@ -128,3 +128,21 @@ JOIN LATERAL (
 ) c ON j.accounting_on <= c.closed_on
 WHERE j.origin IN ('webhook', 'sweep') OR j.event_type LIKE '%Moved%';
 COMMENT ON VIEW read_closed_period_changes IS 'Changes dated on or before the day up to which the books were closed when the change became known';
+
+-- A view's columns say what its tables' columns say.
+DO $$
+DECLARE
+    each record;
+BEGIN
+    FOR each IN
+        SELECT v.relname AS view_name, a.attname, col_description(t.oid, a.attnum) AS meaning
+        FROM (VALUES ('read_project_journal', 'read_project_journal_v1'), ('read_closings', 'read_closings_v1'),
+                     ('read_closed_period_changes', 'read_project_journal_v1')) of_table(view_name, table_name)
+        JOIN pg_class v ON v.relname = of_table.view_name AND v.relnamespace = current_schema()::regnamespace
+        JOIN pg_class t ON t.relname = of_table.table_name AND t.relnamespace = current_schema()::regnamespace
+        JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN %I.%I IS %L', each.view_name, each.attname, each.meaning);
+    END LOOP;
+END $$;
+COMMENT ON COLUMN read_closed_period_changes.closed_on IS 'The day up to which the books were closed when the change became known';
