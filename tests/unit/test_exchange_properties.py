@@ -6,6 +6,7 @@ from dataclasses import asdict
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from schemas import accounting as facts
 from schemas.quickbooks import CREDIT_MEMO, INVOICE, PAYMENT, Payment, SalesDocument
 from streams.books import Ended
 from tests.rules import World, books_of_a_new_company
+
+pytestmark = pytest.mark.slow
 
 Read = Callable[[World], object]
 CUSTOMERS = ("1", "2", "3")  # 1 and 2 are mapped and pay in EUR, 3 is a job of 1

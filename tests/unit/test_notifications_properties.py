@@ -3,12 +3,15 @@
 import contextlib
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import UnprocessableError
 from schemas.notifications import Operation, parse_notification, split_delivery
 from tests.unit.test_notifications import INVOICE, MERGE, legacy
+
+pytestmark = pytest.mark.slow
 
 SPACE = st.text(" \t\r\n", max_size=3).map(str.encode)
 TREES = st.recursive(

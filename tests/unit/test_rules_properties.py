@@ -5,12 +5,15 @@ from collections.abc import Callable
 from dataclasses import asdict
 from decimal import Decimal
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.quickbooks import CREDIT_MEMO, INVOICE, Payment, SalesDocument
 from streams.books import Ended
 from tests.rules import World
+
+pytestmark = pytest.mark.slow
 
 Read = Callable[[World], object]
 CUSTOMERS = ("1", "2", "3")  # 1 and 2 are mapped, 3 is a job of 1 that nobody mapped

@@ -17,6 +17,8 @@ from connectors.simulator.books.effects import Switches
 from connectors.simulator.books.records import Kind, Record, Refused
 from connectors.simulator.books.statements import open_on, receivables_on
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)
 AMOUNTS = ("0", "0.01", "33.33", "100", "250.50", "999.99")
 RATES = ("1.10", "1.155", "0.333333", "1.2")

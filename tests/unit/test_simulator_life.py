@@ -29,6 +29,8 @@ from connectors.simulator.life.truth import truth
 from connectors.simulator.live import exit_code, play_alone, read_live
 from connectors.simulator.storage import Storage
 
+pytestmark = pytest.mark.slow
+
 REALM = "9130000000000001"
 
 
