@@ -39,9 +39,9 @@ test: setup ## The test suite with a real broker, database and simulator: at mos
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-whole test-parts
+	@$(MAKE) --no-print-directory --jobs=2 test-whole test-parts
 
-# The two halves of the suite, which run side by side, each with a broker and a database of its own.
+# The two halves of the suite run side by side, each with a broker and a database of its own; their dots mix.
 test-whole: setup
 	$(BIN)/python -m pytest tests/unit tests/acceptance -m "not prove" $(ARGS)$(if $(ARGS), || [ $$? -eq 5 ])
 
