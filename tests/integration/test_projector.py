@@ -9,14 +9,14 @@ import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from connectors.postgres import Connection, pool
+from connectors.postgres import Connection, pool, queries
 from schemas import accounting, company
 from schemas.codec import Recorded, file_ids
 from schemas.errors import UnprocessableError
 from streams.event_log import Fenced
 from streams.projections import projections
-from streams.projector import Projector
-from streams.read_tables import Projection, Rows
+from streams.projector import Projector, _statements
+from streams.read_tables import Projection, Rows, Table
 from tests.builders import (
     DAY,
     NOON,
@@ -461,3 +461,18 @@ async def test_rows_and_tables_have_the_same_columns_and_no_defaults(connections
                 ORDER BY k.place""",
         )
         assert [name for (name,) in key] == ["generation", *table.key]
+
+
+@pytest.mark.parametrize(
+    "table", [table for each in PROJECTIONS.values() for table in each.tables], ids=lambda t: t.name
+)
+async def test_rows_that_go_are_found_by_their_key_also_in_a_new_table(connections: Pool, table: Table) -> None:
+    """A plan that compares every row with every other one took a minute for some hundred rows."""
+    columns = [["1", "2"] for _ in table.key]
+    async with connections.connection() as connection:
+        await connection.execute(queries("projections.sql")["plan_by_key"])
+        plan = await connection.execute(b"EXPLAIN " + _statements(table).delete, (*columns, 1))
+        lines = [line for (line,) in await plan.fetchall()]
+    found = next(line for line in lines if "Index Cond" in line)
+    assert all(f"{name} = " in found for name in ("generation", *table.key)), lines
+    assert not any("Join Filter" in line for line in lines), lines

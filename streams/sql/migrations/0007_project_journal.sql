@@ -41,8 +41,8 @@ CREATE TABLE read_project_journal_v1 (
     exchange_difference  numeric(38,6),
     PRIMARY KEY (generation, project_id, entry)
 );
-CREATE INDEX read_project_journal_by_day ON read_project_journal_v1 (generation, project_id, accounting_on);
-CREATE INDEX read_project_journal_of_company ON read_project_journal_v1 (generation, company_id, accounting_on);
+-- The company first: an index that begins as the key does would be taken for it while the table is new.
+CREATE INDEX read_project_journal_of_company ON read_project_journal_v1 (company_id, generation, accounting_on);
 COMMENT ON TABLE  read_project_journal_v1 IS 'What each event added to its project''s figures, one row for each posting, with its accounting date and when it was known';
 COMMENT ON COLUMN read_project_journal_v1.generation IS 'Generation of the events';
 COMMENT ON COLUMN read_project_journal_v1.project_id IS 'IntoAEC''s project id';
