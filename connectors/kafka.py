@@ -25,7 +25,6 @@ from schemas.wire import Incoming, Outgoing
 
 REQUEST_S_MAX = 10.0
 CLOSE_S_MAX = 1.0
-LINGER_S = 0.005
 BATCH_BYTES = 256 * 1024
 NOISE_EVERY_S = 30.0
 
@@ -188,7 +187,7 @@ async def _connect(bootstrap: str, client_id: str) -> AIOKafkaProducer:
         client_id=client_id,
         enable_idempotence=True,
         acks="all",
-        linger_ms=LINGER_S * 1000,
+        linger_ms=0,  # who publishes hands over all at once, and what is under way gathers the rest
         compression_type="zstd",
         max_batch_size=BATCH_BYTES,
         max_request_size=MESSAGE_BYTES_MAX,
