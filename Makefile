@@ -28,7 +28,7 @@ demo: setup ## Start everything on this machine and follow one webhook to its ro
 demo-reset: setup ## Forget what the demo has kept
 	@$(BIN)/intoaec demo --reset
 
-check: setup ## Lint, types, import rules and unit tests: under a minute
+check: setup ## Lint, types, import rules and the quick unit tests: under a minute
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
