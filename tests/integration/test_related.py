@@ -7,7 +7,7 @@ import pytest
 
 from schemas.changes import RecordRead
 from schemas.codec import file_ids
-from schemas.wire import Incoming, Outcome, Outgoing
+from schemas.wire import Incoming, Outcome
 from streams.bookkeeping import Bookkeeper
 from streams.enrich import Enrich
 from streams.parking import Parking
@@ -67,24 +67,6 @@ async def calls(process: Ours) -> int:
     return int(made)
 
 
-def a_repair(process: Ours) -> Repair:
-    async def no_lag(company_id: str) -> int:
-        return 0
-
-    async def facts(company_id: str) -> Outgoing:
-        return process.authorizations.facts(company_id, await process.quickbooks.company(company_id))
-
-    return Repair(
-        quickbooks=process.quickbooks,
-        sweeps=process.control,
-        seals=process.sealer,
-        publish=process.publish,
-        topics=process.topics,
-        lag=no_lag,
-        facts=facts,
-    )
-
-
 async def test_payments_bring_their_journal_entries_sealed_with_one_call_more(
     intuit: Intuit, process: Ours, enrich: Enrich, company_id: str
 ) -> None:
@@ -124,13 +106,15 @@ async def test_journal_entries_that_are_refused_leave_the_payment_as_it_was_answ
     assert isinstance(body, RecordRead) and body.related == ()
 
 
-async def test_a_sweep_brings_journal_entries_too(intuit: Intuit, process: Ours, company_id: str) -> None:
+async def test_a_sweep_brings_journal_entries_too(
+    intuit: Intuit, process: Ours, company_id: str, repair: Repair
+) -> None:
     began = intuit.now()
     customer = a_customer(intuit, company_id)
     journal = a_journal(intuit, company_id, customer, 100)
     payment = a_payment(intuit, company_id, customer, [journal], 100)
     await process.rows("UPDATE control.companies SET gap_since = %s, swept_until = %s", began, began)
-    assert await a_repair(process).sweep_one()
+    assert await repair.sweep_one()
     bodies = [each.body for each in process.messages() if isinstance(each.body, RecordRead)]
     (swept,) = [body for body in bodies if (body.record_type, body.record_id) == ("Payment", payment)]
     assert [related.record_id for related in swept.related] == [journal]
@@ -182,7 +166,7 @@ class Ledger:
 
 
 async def test_a_delete_that_change_data_capture_invents_is_no_delete_for_the_ledger(
-    intuit: Intuit, process: Ours, enrich: Enrich, company_id: str
+    intuit: Intuit, process: Ours, enrich: Enrich, company_id: str, repair: Repair
 ) -> None:
     began, made = intuit.now(), intuit.invoice(company_id)
     for note in ("one", "two", "three", "four"):
@@ -190,7 +174,7 @@ async def test_a_delete_that_change_data_capture_invents_is_no_delete_for_the_le
     intuit.ask("PUT", f"/companies/{company_id}/switches", {"false_deletes": True})
     try:
         await process.rows("UPDATE control.companies SET gap_since = %s, swept_until = %s", began, began)
-        assert await a_repair(process).sweep_one()
+        assert await repair.sweep_one()
     finally:
         intuit.ask("PUT", f"/companies/{company_id}/switches", {"false_deletes": False})
     bodies = [each.body for each in process.messages() if getattr(each.body, "record_id", "") == made["Id"]]

@@ -25,25 +25,6 @@ async def company_id(intuit: Intuit, process: Ours) -> str:
     return intuit.companies[0]
 
 
-@pytest.fixture
-def repair(process: Ours) -> Repair:
-    async def no_lag(company_id: str) -> int:
-        return 0
-
-    async def facts(company_id: str) -> Outgoing:
-        return process.authorizations.facts(company_id, await process.quickbooks.company(company_id))
-
-    return Repair(
-        quickbooks=process.quickbooks,
-        sweeps=process.control,
-        seals=process.sealer,
-        publish=process.publish,
-        topics=process.topics,
-        lag=no_lag,
-        facts=facts,
-    )
-
-
 async def settle(process: Ours, repair: Repair, sweeps_max: int = 6) -> None:
     """Sweep until nothing is left, without waiting between two sweeps of a company."""
     for _ in range(sweeps_max):
