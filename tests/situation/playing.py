@@ -445,18 +445,21 @@ class Expectation:
 
     def _waiting(self, world: Linked, expected: Mapping[str, Any]) -> None:
         found = {
-            f"{self.names.name(document.key)} {self._part(part)}".strip(): (waiting.cause.value, waiting.amount)
+            f"{self.names.name(document.key)} {self._part(part)}".strip(): waiting
             for document in world.books.documents.values()
             for part, waiting in document.booked.waiting.items()
         }
         self._differ("what waits", sorted(map(str, expected)), sorted(found))
         for name, value in expected.items():
-            cause, money = found.get(str(name), ("", None))
+            if str(name) not in found:
+                continue  # told above
+            waiting = found[str(name)]
             given = value if isinstance(value, dict) else {"amount": value}
-            if "amount" in given:
-                self._differ(f"{name} waits with", Decimal(given["amount"]), None if money is None else money.amount)
+            for key, amount in (("amount", waiting.amount), ("home amount", waiting.home)):
+                if key in given:
+                    self._differ(f"{name} waits: {key}", Decimal(given[key]), None if amount is None else amount.amount)
             if "because" in given:
-                self._differ(f"{name} waits because", str(given["because"]), cause)
+                self._differ(f"{name} waits because", str(given["because"]), waiting.cause.value)
 
     def _part(self, part: str) -> str:
         record_type, _, record_id = part.partition(":")
