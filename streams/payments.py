@@ -32,7 +32,7 @@ class _Target(NamedTuple):
     head: SalesDocument | None
     project_id: str | None
     cause: WaitCause | None
-    counts: bool  # False: voided or deleted, so nothing can be applied to it
+    counts: bool = False  # False: it waits, or was voided or deleted, so nothing can be applied to it
 
 
 class _Part(NamedTuple):
@@ -236,11 +236,9 @@ def _target(books: Books, line: PaymentLine, payment: Payment) -> _Target:
     document = books.document((line.record_type, line.record_id))
     is_invoice = line.record_type == INVOICE
     if not isinstance(document.head, SalesDocument):
-        gone = document.gone_at is not None
-        unknown = WaitCause.INVOICE_UNKNOWN if is_invoice else WaitCause.CREDIT_MEMO_UNKNOWN
-        return _Target(line, None, None, unknown, not gone)
+        return _Target(line, None, None, WaitCause.INVOICE_UNKNOWN if is_invoice else WaitCause.CREDIT_MEMO_UNKNOWN)
     if document.head.total.currency != payment.total.currency:
-        return _Target(line, document.head, None, WaitCause.CURRENCY_DIFFERS, True)
+        return _Target(line, document.head, None, WaitCause.CURRENCY_DIFFERS)
     placement = place(books, document)
     waits = WaitCause.INVOICE_WAITS if is_invoice else WaitCause.CREDIT_MEMO_WAITS
     cause = None if placement.project_id is not None else waits
