@@ -33,6 +33,7 @@ _LEDGER = (
     "tests/unit/test_rules_order.py",
     "tests/unit/test_rules_distinctions.py",
     "tests/unit/test_exchange.py",
+    "tests/unit/test_exchange_limits.py",
     "tests/unit/test_situations.py",
 )
 _PROJECTIONS = ("tests/unit/test_projections.py", "tests/unit/test_projections_properties.py")
