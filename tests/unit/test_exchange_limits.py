@@ -108,3 +108,12 @@ def test_a_payment_in_another_currency_takes_no_cents_of_the_invoice() -> None:
     made.payment("21", "0.35", "1", (INVOICE, "11", "0.35"))
     made.payment("22", "0.35", "1", (INVOICE, "11", "0.35"), **EUR, ExchangeRate="1.333")
     assert taken(made, "22") == [usd("0.47")]
+
+
+def test_cents_follow_an_edit_of_the_payment_before() -> None:
+    made = world()
+    made.invoice("11", "1.00", **EUR, ExchangeRate="1.333")
+    for number in ("21", "22"):
+        made.payment(number, "0.35", "1", (INVOICE, "11", "0.35"), **EUR, ExchangeRate="1.333")
+    made.payment("21", "0.30", "1", (INVOICE, "11", "0.30"), **EUR, ExchangeRate="1.333")
+    assert (taken(made, "21"), taken(made, "22")) == ([usd("0.40")], [usd("0.47")])  # 0.65 is 0.86645
