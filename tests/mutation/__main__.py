@@ -37,7 +37,11 @@ _LEDGER = (
     "tests/unit/test_exchange_limits.py",
     "tests/unit/test_situations.py",
 )
-_PROJECTIONS = ("tests/unit/test_projections.py", "tests/unit/test_projections_properties.py")
+_PROJECTIONS = (
+    "tests/unit/test_posting.py",
+    "tests/unit/test_projections.py",
+    "tests/unit/test_projections_properties.py",
+)
 TESTS = {  # by module: those that say what it means, quick ones
     "streams/payments.py": _LEDGER,
     "streams/placement.py": _LEDGER,
