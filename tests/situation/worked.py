@@ -12,7 +12,8 @@ from typing import Any
 
 from tests.linked import Linked
 from tests.rules import Balance
-from tests.situation.playing import Names, Script
+from tests.situation.names import Names
+from tests.situation.playing import Script
 from tests.situation.reading import Situation, Step, situations
 
 PAGE = Path(__file__).parents[2] / "docs/meaning.md"
