@@ -101,12 +101,13 @@ def _part(names: Names, part: str) -> str:
 
 
 def _warnings(names: Names, expected: Mapping[str, list[str]], world: Linked) -> Iterator[Difference]:
-    found = {
-        names.name(document.key): sorted(document.booked.warnings)
-        for document in world.books.documents.values()
-        if document.booked.warnings
-    }
-    yield from _differ("warnings", {name: sorted(codes) for name, codes in expected.items()}, found)
+    """Of documents and of merged customers, as they were raised and cleared."""
+    found: dict[str, list[str]] = {}
+    for record_type, record_id, code in sorted(world.warnings()):
+        found.setdefault(names.name((record_type, record_id)), []).append(code)
+    wanted = [f"{name}: {code}" for name, codes in expected.items() for code in codes]
+    told = [f"{name}: {code}" for name, codes in found.items() for code in codes]
+    yield from _differ("warnings", _joined(wanted), _joined(told))
 
 
 def _events(names: Names, expected: Sequence[Sequence[str]], world: Linked) -> Iterator[Difference]:

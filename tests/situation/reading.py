@@ -56,7 +56,7 @@ _AT_HOME = ("O", "C", "U", "N", "invoiced", "credited", "cash", "refunds", "othe
 HOME_FIGURES = (*(f"home {name}" for name in _AT_HOME), "exchange gain")
 WARNINGS = (
     *("reference_unknown", "reference_ambiguous", "quickbooks_project_unlinked", "reopened_after_delete"),
-    *("absent_in_quickbooks", "exchange_rate_missing"),
+    *("absent_in_quickbooks", "exchange_rate_missing", "merge_needs_decision"),
 )
 ON = "balances on "  # and a day
 _EXPECTED = {"balances", "waiting", "warnings", "events", "reasons", "asks to read"}
