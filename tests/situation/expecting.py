@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from schemas.accounting import Figures, Share
+from schemas.money import Money
 from streams.difference import Fact
 from tests.linked import Linked
 from tests.situation.figures import figures
@@ -75,20 +76,24 @@ def _balances(word: str, expected: Mapping[str, Mapping[str, Decimal]], world: L
 
 def _waiting(names: Names, expected: Mapping[str, Any], world: Linked) -> Iterator[Difference]:
     found = {
-        f"{names.name(document.key)} {_part(names, part)}".strip(): (waiting.cause.value, waiting.amount)
+        f"{names.name(document.key)} {_part(names, part)}".strip(): waiting
         for document in world.books.documents.values()
         for part, waiting in document.booked.waiting.items()
     }
-    told = {name: f"{cause}{'' if money is None else f' {money.amount}'}" for name, (cause, money) in found.items()}
     if sorted(expected) != sorted(found):
-        yield Difference("what waits", _joined(expected), _joined(f"{name} ({told[name]})" for name in found))
+        told = (f"{name} ({waiting.cause.value} {_money(waiting.amount)})" for name, waiting in found.items())
+        yield Difference("what waits", _joined(expected), _joined(told))
     for name in (name for name in expected if name in found):
-        cause, money = found[name]
-        if "amount" in expected[name]:
-            got = None if money is None else money.amount
-            yield from _differ(f"{name} waits with", expected[name]["amount"], got)
-        if "because" in expected[name]:
-            yield from _differ(f"{name} waits because", expected[name]["because"], cause)
+        waiting, wanted = found[name], expected[name]
+        for key, amount in (("amount", waiting.amount), ("home amount", waiting.home)):
+            if key in wanted:
+                yield from _differ(f"{name} waits: {key}", wanted[key], _money(amount))
+        if "because" in wanted:
+            yield from _differ(f"{name} waits because", wanted["because"], waiting.cause.value)
+
+
+def _money(money: Money | None) -> Decimal | str:
+    return "none" if money is None else money.amount
 
 
 def _joined(words: Iterable[str]) -> str:

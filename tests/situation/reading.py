@@ -398,7 +398,7 @@ def _waiting(where: str, given: Any) -> dict[str, dict[str, Any]]:
     found = {}
     for name, value in _mapping(where, given).items():
         fields = value if isinstance(value, dict) else {"amount": value}
-        _known(f"{where}: {name}", fields, {"amount", "because"})
+        _known(f"{where}: {name}", fields, set(_WAITS))
         found[name] = {key: _value(f"{where}: {name}", key, each, _WAITS[key]) for key, each in fields.items()}
     return found
 
@@ -414,7 +414,11 @@ def _one_of(known: Iterable[str]) -> Callable[[Any], str]:
     return check
 
 
-_WAITS: Mapping[str, Callable[[Any], Any]] = {"amount": _amount, "because": _one_of(each.value for each in WaitCause)}
+_WAITS: Mapping[str, Callable[[Any], Any]] = {
+    "amount": _amount,
+    "home amount": _amount,
+    "because": _one_of(each.value for each in WaitCause),
+}
 
 
 def _codes(where: str, given: Any) -> list[str]:

@@ -79,10 +79,13 @@ def _amount(amount: Decimal) -> str:
 
 def _waiting(world: Linked, names: Names) -> str:
     found = []
-    for (record_type, record_id, part), amount in sorted(world.waiting().items()):
-        kind, _, number = part.partition(":")
-        name = names.name((record_type, record_id))
-        found.append(f"{name} {names.name((kind, number)) if number else part}".strip() + f" {_amount(amount)}")
+    for document in sorted(world.books.documents.values(), key=lambda document: document.key):
+        for part, waiting in sorted(document.booked.waiting.items()):
+            kind, _, number = part.partition(":")
+            name = f"{names.name(document.key)} {names.name((kind, number)) if number else part}".strip()
+            stake = "" if waiting.amount is None else f" {_amount(waiting.amount.amount)}"
+            home = "" if waiting.home is None else f" (home {_amount(waiting.home.amount)})"
+            found.append(name + stake + home)
     return ", ".join(found)
 
 
