@@ -117,7 +117,7 @@ def _warnings(names: Names, expected: Mapping[str, list[str]], world: Linked) ->
 
 def _events(names: Names, expected: Sequence[Sequence[str]], world: Linked) -> Iterator[Difference]:
     """Project by project: an order between two projects means nothing to anybody."""
-    found = [_said(names, fact) for fact in world.facts if not type(fact.body).__name__.startswith("Customer")]
+    found = [said(names, fact) for fact in world.facts if not type(fact.body).__name__.startswith("Customer")]
     for project in dict.fromkeys([line[0] for line in (*expected, *found)]):
         wanted = [[_number(word) for word in line] for line in expected if line[0] == project]
         shown = [line for line in found if line[0] == project]
@@ -130,7 +130,7 @@ def _number(word: str) -> str:
     return _plain(Decimal(word)) if NUMBER.match(word) else word
 
 
-def _said(names: Names, fact: Fact) -> list[str]:
+def said(names: Names, fact: Fact) -> list[str]:
     """`P1 PaymentApplied Pay I1 400`: project, event, record, what it settles, amount."""
     body, record = fact.body, names.name(fact.record)
     words = [fact.project_id, type(body).__name__, *record.split()]
