@@ -78,6 +78,7 @@ def _copied(folder: Path) -> Path:
 
 
 def _work(copy: Path, tests: tuple[str, ...], mutated: str, todo: Any, done: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(copy)
     _forget_ours(copy)
     baseline, loaded = _forked(tests, {}, limit_s=600)

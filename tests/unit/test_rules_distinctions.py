@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from streams.books import Reason, WaitCause
+from streams.books import Naming, Reason, WaitCause
 from tests.rules import World
 
 
@@ -34,6 +34,15 @@ def test_a_field_of_another_name_holds_no_reference_number() -> None:
     crew = [{"DefinitionId": "3", "Name": "Crew", "StringValue": "P2"}]
     world.invoice("11", "10", "1", CustomField=crew)
     assert world.balances()["P1"].O == 10
+
+
+def test_a_number_that_names_two_projects_decides_nothing_and_is_warned_about() -> None:
+    """No request is accepted any more that leads here; an earlier build accepted one."""
+    world = World.with_projects("P1", "P2", "P3")
+    world.books.references["r-1"] = {Naming("P1", "1"), Naming("P2", "2")}
+    world.invoice("11", "10", "3", reference="R-1")
+    assert world.balances()["P3"].O == 10
+    assert world.books.documents["Invoice", "11"].booked.warnings == {"reference_ambiguous": "R-1"}
 
 
 def test_a_settlement_says_why_it_stands_in_its_project() -> None:
