@@ -171,7 +171,10 @@ class _Watcher:
         settings.load_profile("mutation")
 
     def pytest_collection_finish(self, session: Any) -> None:
-        """The order of trying changes no outcome."""
+        """The order of trying changes no outcome; situations are played in one other order of arrival, not in four."""
+        from tests.situation import playing
+
+        playing.ORDERS = 1
         session.items.sort(key=lambda item: -self._kills.get(item.nodeid, 0))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
