@@ -42,25 +42,20 @@ class BaselineFailed(Exception):
 
 def runs(mutants: Sequence[Mutant], tests: Sequence[str], workers: int, folder: Path) -> Iterator[Run]:
     """Every mutant of one module with what became of it, as they end; the baseline of each worker first."""
-    todo: Any = _FORK.Queue()
-    done: Any = _FORK.Queue()
-    for mutant in mutants:
-        todo.put(mutant)
+    taken, done = _FORK.Value("i", 0), _FORK.SimpleQueue()
     started = [
-        _FORK.Process(target=_work, args=(_copied(folder / str(n)), tuple(tests), mutants[0].module, todo, done))
+        _FORK.Process(target=_work, args=(_copied(folder / str(n)), tuple(tests), mutants, taken, done))
         for n in range(workers)
     ]
-    for worker in started:
-        todo.put(None)
-        worker.start()
     try:
+        for worker in started:
+            worker.start()
         for _ in range(workers + len(mutants)):
-            run = done.get()
-            if run.mutant is None and run.failed:
-                raise BaselineFailed(run.failed)
-            yield run
+            number, failed, seconds = done.get()
+            if number is None and failed:
+                raise BaselineFailed(failed)
+            yield Run(None if number is None else mutants[number], failed, seconds)
     finally:
-        todo.cancel_join_thread()  # when this ends early, nobody reads what is left
         for worker in started:
             worker.terminate()
             worker.join()
@@ -77,22 +72,29 @@ def _copied(folder: Path) -> Path:
     return folder
 
 
-def _work(copy: Path, tests: tuple[str, ...], mutated: str, todo: Any, done: Any) -> None:
+def _work(copy: Path, tests: tuple[str, ...], mutants: Sequence[Mutant], taken: Any, done: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(copy)
     _forget_ours(copy)
-    baseline, loaded = _forked(tests, {}, limit_s=600)
-    done.put(baseline)
-    for name in _unchanged(loaded, mutated):
+    failed, seconds, loaded = _forked(tests, {}, limit_s=600)
+    done.put((None, failed, seconds))
+    for name in _unchanged(loaded, mutants[0].module):
         with suppress(Exception):
             importlib.import_module(name)
     kills: Counter[str] = Counter()
-    limit_s = 30 + 10 * baseline.seconds
-    while (mutant := todo.get()) is not None:
-        with _Standing(copy, mutant):
-            run, _ = _forked(tests, kills, limit_s)
-        kills[run.failed] += bool(run.failed)
-        done.put(run._replace(mutant=mutant))
+    limit_s = 30 + 10 * seconds
+    while (number := _next(taken)) < len(mutants):
+        with _Standing(copy, mutants[number]):
+            failed, seconds, _ = _forked(tests, kills, limit_s)
+        kills[failed] += bool(failed)
+        done.put((number, failed, seconds))
+
+
+def _next(taken: Any) -> int:
+    """The number of the next mutant that no worker has taken."""
+    with taken.get_lock():
+        taken.value += 1
+        return taken.value - 1
 
 
 def _forget_ours(copy: Path) -> None:
@@ -119,8 +121,8 @@ class _Standing:
         self._path.write_text(self._original)
 
 
-def _forked(tests: tuple[str, ...], kills: dict[str, int], limit_s: float) -> tuple[Run, list[str]]:
-    """The tests in a process of their own; second: the modules of others that it loaded."""
+def _forked(tests: tuple[str, ...], kills: dict[str, int], limit_s: float) -> tuple[str, float, list[str]]:
+    """The tests in a process of their own: the first that failed, how long it took, and what was loaded for it."""
     ours, theirs = _FORK.Pipe()
     process = _FORK.Process(target=_test, args=(theirs, tests, kills))
     began = time.monotonic()
@@ -135,7 +137,7 @@ def _forked(tests: tuple[str, ...], kills: dict[str, int], limit_s: float) -> tu
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid or 0, signal.SIGKILL)
     process.join()
-    return Run(None, failed, time.monotonic() - began), loaded
+    return failed, time.monotonic() - began, loaded
 
 
 def _test(answer: Connection, tests: tuple[str, ...], kills: dict[str, int]) -> None:
