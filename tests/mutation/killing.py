@@ -76,11 +76,11 @@ def _work(copy: Path, tests: tuple[str, ...], mutants: Sequence[Mutant], taken: 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(copy)
     _forget_ours(copy)
-    failed, seconds, loaded = _forked(tests, {}, limit_s=600)
-    done.put((None, failed, seconds))
-    for name in _unchanged(loaded, mutants[0].module):
+    for name in _unchanged(_forked(("--collect-only", *tests), {}, limit_s=600)[2], mutants[0].module):
         with suppress(Exception):
             importlib.import_module(name)
+    failed, seconds, _ = _forked(tests, {}, limit_s=600)  # in the very conditions in which mutants are tried
+    done.put((None, failed, seconds))
     kills: Counter[str] = Counter()
     limit_s = 30 + 10 * seconds
     while (number := _next(taken)) < len(mutants):
