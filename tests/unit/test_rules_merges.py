@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.decision import Decision
 from tests.linked import Linked
 from tests.unit.test_rules_properties import figures
 
@@ -297,3 +298,18 @@ def test_any_order_and_repetition_of_a_merge_ends_in_the_same_books(seed: int, n
     assert figures(found) == figures(expected)
     assert found.waiting() == expected.waiting()
     assert found.warnings() == expected.warnings()
+
+
+def said_by(decision: Decision) -> list[str]:
+    """The events that the input itself makes, before any document moves."""
+    return [type(each.body).__name__ for each in (*decision.notices, *decision.facts)]
+
+
+@pytest.mark.parametrize("by_its_record", [True, False])
+def test_the_input_that_makes_a_merge_sure_asks_the_person_and_tells_the_projects_itself(by_its_record: bool) -> None:
+    """Its documents may be moved in slices later, or there may be none."""
+    world = two_projects()
+    world.merged("2", "1", at=MERGED_AT)
+    decision = world.inactive("1", at=MERGED_AT) if by_its_record else world.gone("Customer", "1")
+    assert said_by(decision)[-3:] == ["WarningRaised", "CustomersMerged", "CustomersMerged"]
+    assert said_by(world.resolve("1", together=False)) == ["WarningCleared"]

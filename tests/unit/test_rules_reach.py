@@ -220,3 +220,11 @@ def test_what_the_ledger_cannot_keep_is_refused_with_a_reason(change: changes.Ch
 )
 def test_what_the_ledger_keeps_is_not_refused(change: changes.Change) -> None:
     refuse_unknown(change)
+
+
+def test_a_read_that_comes_without_its_record_is_an_error_of_the_caller() -> None:
+    read = changes.RecordRead(
+        record_type="Invoice", record_id="1", revised_at=NOON, sync_token=0, read_at=NOON, sealed=b"", related=()
+    )
+    with pytest.raises(ValueError, match="RecordRead came without its record"):
+        World().take(read)
