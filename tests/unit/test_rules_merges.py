@@ -3,12 +3,14 @@
 import itertools
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.decision import Decision
+from streams.ledger import redecide
 from tests.linked import Linked
 from tests.unit.test_rules_properties import figures
 
@@ -313,3 +315,13 @@ def test_the_input_that_makes_a_merge_sure_asks_the_person_and_tells_the_project
     decision = world.inactive("1", at=MERGED_AT) if by_its_record else world.gone("Customer", "1")
     assert said_by(decision)[-3:] == ["WarningRaised", "CustomersMerged", "CustomersMerged"]
     assert said_by(world.resolve("1", together=False)) == ["WarningCleared"]
+
+
+def test_a_question_that_an_input_could_not_see_is_asked_when_the_documents_are_settled() -> None:
+    """A parent's mapping changes: its input is decided without the merged customers below it, which come later."""
+    world = merged(two_projects())
+    unasked = tuple(merge._replace(asked="", told=("P1",)) for merge in world.books.company.merges)
+    world.books.company = replace(world.books.company, merges=unasked)
+    decision = redecide(world.books, [])
+    assert said_by(decision) == ["WarningRaised", "CustomersMerged"]
+    assert decision.facts[0].project_id == "P2"
