@@ -73,6 +73,14 @@ def _copied(folder: Path) -> Path:
 
 
 def _work(copy: Path, tests: tuple[str, ...], mutants: Sequence[Mutant], taken: Any, done: Any) -> None:
+    try:
+        _try(copy, tests, mutants, taken, done)
+    except BaseException as error:
+        done.put((None, f"a worker ended with {error!r}", 0))
+        raise
+
+
+def _try(copy: Path, tests: tuple[str, ...], mutants: Sequence[Mutant], taken: Any, done: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(copy)
     _forget_ours(copy)
