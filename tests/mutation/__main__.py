@@ -31,6 +31,7 @@ _LEDGER = (
     "tests/unit/test_rules_linked.py",
     "tests/unit/test_rules_merges.py",
     "tests/unit/test_rules_order.py",
+    "tests/unit/test_rules_outcomes.py",
     "tests/unit/test_rules_reach.py",
     "tests/unit/test_rules_distinctions.py",
     "tests/unit/test_exchange.py",
