@@ -44,7 +44,7 @@ def test_a_rule_is_made_wrong_in_every_word_that_decides() -> None:
     [
         "def ask(name: str | None = None, *, seen: int | None) -> str | None: ...\n",
         "Request = Map | Release\n",
-        "class Row:\n    name: str | None\n",
+        "@dataclass(frozen=True)\nclass Row:\n    name: str | None\n",
         "def is_sale(head: object) -> bool:\n    return isinstance(head, Invoice | Payment)\n",
         "def told(kind: Kind) -> None:\n    assert_never(kind)\n",
     ],
