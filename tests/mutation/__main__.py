@@ -53,6 +53,7 @@ TESTS = {  # by module: those that say what it means, quick ones
     "streams/merges.py": _LEDGER,
     "streams/books.py": ("tests/unit/test_books.py", *_LEDGER),
     "streams/journals.py": _LEDGER,
+    "schemas/money.py": ("tests/unit/test_money.py", "tests/unit/test_quickbooks_records.py"),
 }
 Explanations = dict[tuple[str, str, str, str], str]
 
