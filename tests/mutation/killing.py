@@ -2,7 +2,7 @@
 
 Reads: the work tree. Writes: copies of it in a temporary folder, never the tree itself.
 A worker loads what the tests need of other people's code once and forks for every mutant, so that a mutant costs the
-tests and what they import of ours, not the start of Python. A mutant that does not end in time counts as killed.
+tests and what they import of ours, not the start of Python. A test that does not end in time kills its mutant.
 """
 
 import importlib
@@ -25,7 +25,17 @@ ROOT = Path(__file__).parents[2]
 OURS = ("schemas", "connectors", "streams", "tests")
 COPIED = (*OURS, "docs", "pyproject.toml", "benchmarks", "image")
 _FORK = multiprocessing.get_context("fork")
-_QUIET = ("-x", "-q", "-p", "no:cacheprovider", "--assert=plain", "-m", "not prove and not slow", "--hypothesis-seed=0")
+_QUIET = (
+    "-x",
+    "-q",
+    "-p",
+    "no:cacheprovider",
+    "--assert=plain",
+    "-m",
+    "not prove and not slow",
+    "--hypothesis-seed=0",
+    "--timeout=40",
+)
 
 
 class Run(NamedTuple):
