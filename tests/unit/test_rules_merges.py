@@ -325,3 +325,38 @@ def test_a_question_that_an_input_could_not_see_is_asked_when_the_documents_are_
     decision = redecide(world.books, [])
     assert said_by(decision) == ["WarningRaised", "CustomersMerged"]
     assert decision.facts[0].project_id == "P2"
+
+
+@pytest.mark.parametrize(
+    ("reads", "project"),
+    [
+        ((("1", 100), ("2", MERGED_AT - 5)), "P1"),  # five minutes before the notice: the merge did it
+        ((("1", 100), ("2", MERGED_AT - 6)), "P2"),  # earlier: a person
+        ((("1", 100), ("1", 150), ("2", 150), ("2", 300)), "P1"),  # without a new revision, and edited later
+    ],
+)
+def test_a_document_is_moved_by_a_merge_from_five_minutes_before_its_notice_on(
+    reads: tuple[tuple[str, int], ...], project: str
+) -> None:
+    world = merged(Linked.with_projects("P1", "P2"))
+    for customer, at in reads:
+        world.invoice("11", "1000", customer, at=at)
+    assert {name: balance.O for name, balance in world.balances().items() if balance.O} == {project: 1000}
+
+
+def test_of_two_customers_merged_into_one_the_document_was_last_the_ones_that_it_named_last() -> None:
+    world = Linked.with_projects("P1", "P2", "P3")
+    for customer, at in (("1", 100), ("3", 200), ("1", 300), ("2", MERGED_AT)):
+        world.invoice("11", "1000", customer, at=at)
+    for vanished in ("1", "3"):
+        world.merged("2", vanished, at=MERGED_AT)
+        world.inactive(vanished, at=MERGED_AT)
+    assert {name: balance.O for name, balance in world.balances().items() if balance.O} == {"P1": 1000}
+
+
+def test_a_merge_that_is_not_sure_does_not_keep_another_from_being_asked_about() -> None:
+    world = Linked.with_projects("P1", "P2", "P3", "P4")
+    world.merged("2", "1", at=MERGED_AT)
+    world.merged("4", "3", at=MERGED_AT)
+    world.inactive("3", at=MERGED_AT)
+    assert list(world.warnings()) == [("Customer", "3", "merge_needs_decision")]
