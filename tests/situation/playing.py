@@ -231,6 +231,9 @@ class Script:
         for ours, reference in (("project", "ProjectRef"), ("currency", "CurrencyRef")):
             if ours in fields:
                 found[reference] = None if fields[ours] is None else {"value": fields[ours]}
+        if "currency" not in fields and "CustomerRef" in found:
+            customer = self._fields.get(("Customer", found["CustomerRef"]["value"]), {})
+            found |= {name: customer[name] for name in ("CurrencyRef",) if name in customer}
         if "rate" in fields:
             found["ExchangeRate"] = fields["rate"]
         if "number" in fields:
