@@ -1,13 +1,15 @@
-"""Situations end the same in the real ledger, which loads of the books only what an input needs: some here, all in prove.
+"""Situations end the same in the real ledger, which loads of the books only what an input needs.
 
 The rules are played over whole books in memory; the ledger's edge loads documents, neighbours, families, numbers and
-merges by name from Postgres, input by input. What it forgot to load would show here as a difference.
+merges by name from Postgres, input by input. What it forgot to load would show here as a difference. Some of them in
+every run, all in `make prove`. Figures of a day are asked of the read tables.
 """
 
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import NAMESPACE_OID, uuid5
@@ -24,14 +26,32 @@ from schemas.wire import Incoming
 from streams.bookkeeping import Bookkeeper
 from streams.books import Books, Company
 from streams.decision import Decision, Opened
+from streams.projections import projections
+from streams.projector import Projector
 from tests.integration.test_bookkeeping import COMPANY_EVENTS, PROJECT_EVENTS, TOPICS, Aside, Broker
 from tests.linked import Linked
 from tests.rules import Balance
 from tests.situation.__main__ import OURS
+from tests.situation.figures import figures
 from tests.situation.playing import COMPANY, Script
-from tests.situation.reading import Situation, situations
+from tests.situation.reading import ON, Situation, situations
 
 ALL = situations(OURS)
+JOURNAL = "project-journal"
+FIGURES = {
+    "invoiced": "invoiced_gross",
+    "tax": "invoiced_tax",
+    "credited": "credited",
+    "cash": "cash_received",
+    "O": "open_invoices",
+    "C": "unused_credit",
+    "U": "unapplied",
+    "N": "net_receivable",
+    "refunds": "refunds",
+    "credit_in": "credit_in",
+    "credit_out": "credit_out",
+    "other": "applied_to_other",
+}
 Pool = AsyncConnectionPool[Connection]
 Waiting = dict[tuple[str, str, str], Decimal | None]
 
@@ -149,6 +169,48 @@ async def differences(
     found += [] if balances(broker) == expected else [f"{balances(broker)} is not {expected}"]
     found += [] if waiting(broker) == world.waiting() else [f"{waiting(broker)} is not {world.waiting()}"]
     return [f"{situation.name}: {each}" for each in found]
+
+
+async def stored(told: list[Told], generation: int, connections: Pool) -> Broker:
+    """What the ledger publishes, input by input."""
+    sealer, broker = Sealer(connections, {"k1": b"k" * 32}), Broker()
+    await sealer.load([COMPANY])
+    ledger = Bookkeeper(connections, sealer, Aside(), broker, TOPICS, generation=generation)
+    await ledger.do(records(told, sealer))
+    return broker
+
+
+async def shown(broker: Broker, generation: int, day: date, connections: Pool) -> dict[tuple[str, str], list[Decimal]]:
+    """By project and currency, what the read tables say of a day."""
+    events = [each for each in broker.records if each.topic == PROJECT_EVENTS]
+    journal = next(p for p in projections(lambda _company, _purpose, sealed: sealed) if p.name.startswith(JOURNAL))
+    incoming = [Incoming(e.topic, 0, number, e.key, e.value, {}, 0) for number, e in enumerate(events)]
+    await Projector(journal, connections, file_ids(), generation).do(incoming)
+    columns = ", ".join(FIGURES.values())
+    query = f"SELECT currency, {columns} FROM read_project_as_of(%s, %s, %s, 'infinity')"
+    found = {}
+    async with connections.connection() as connection:
+        for project in {each.key for each in events}:
+            cursor = await connection.execute(query.encode(), (generation, project, day))
+            found |= {(project, row[0]): list(row[1:]) for row in await cursor.fetchall() if any(row[1:])}
+    return found
+
+
+async def test_figures_of_a_day_are_in_the_read_tables_as_the_events_say(connections: Pool) -> None:
+    dated = [s for s in ALL if any(word.startswith(ON) for word in s.history[-1].fields)]
+    assert len(dated) > 5
+    for generation, situation in enumerate(dated, start=1):
+        world = Overheard(Books(Company(COMPANY)))
+        Script(situation).played(None, into=world)
+        broker = await stored(world.told, generation, connections)
+        for day in (date.fromisoformat(w.removeprefix(ON)) for w in situation.history[-1].fields if w.startswith(ON)):
+            by_events = {
+                (project, currency): [getattr(balance, name) for name in FIGURES]
+                for project, held in figures(world.facts, day).items()
+                for currency, balance in held.by_currency.items()
+            }
+            expected = {key: amounts for key, amounts in by_events.items() if any(amounts)}
+            assert await shown(broker, generation, day, connections) == expected, (situation.name, day)
 
 
 async def compared(some: Sequence[Situation], connections: Pool, *, at_once: bool) -> list[str]:
