@@ -235,6 +235,8 @@ class Script:
         if "currency" not in fields and "CustomerRef" in found:
             customer = self._fields.get(("Customer", found["CustomerRef"]["value"]), {})
             found |= {name: customer[name] for name in ("CurrencyRef",) if name in customer}
+        if "note" in fields:
+            found["PrivateNote"] = fields["note"]
         if "rate" in fields:
             found["ExchangeRate"] = fields["rate"]
         if "number" in fields:

@@ -22,7 +22,7 @@ from tests.situation.yaml_form import NUMBER, Fields, Items, NotYaml, documents,
 
 SALES = {"invoice": "Invoice", "credit memo": "CreditMemo", "refund receipt": "RefundReceipt"}
 DOCUMENTS = SALES | {"payment": "Payment"}
-_EITHER = {"id", "customer", "total", "on", "lines", "number", "project", "currency", "rate"}
+_EITHER = {"id", "customer", "total", "on", "lines", "number", "note", "project", "currency", "rate"}
 _SALE = _EITHER | {"due", "tax", "deposit", "reference"}
 _PAYMENT = _EITHER | {"unapplied"}
 _ANY_READ = {"at", "read at"}
