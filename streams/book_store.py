@@ -343,7 +343,8 @@ def _instant(instant: datetime | None) -> str | None:
 def _merge(plain: dict[str, Any]) -> Merge:
     """Whatever a later version adds has its default here."""
     given = {name: plain[name] for name in Merge._fields if name in plain}
-    given |= {"noticed_at": datetime.fromisoformat(plain["noticed_at"]), "told": tuple(plain["told"])}
+    given |= {name: tuple(plain[name]) for name in ("told", "gone") if name in plain}
+    given |= {"noticed_at": datetime.fromisoformat(plain["noticed_at"])}
     return Merge(**given)
 
 

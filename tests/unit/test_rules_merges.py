@@ -168,12 +168,49 @@ def test_a_customer_that_is_not_there_any_more_has_vanished() -> None:
     assert (merge.vanished_id, merge.sure) == ("1", True)
 
 
+def test_customers_merged_one_after_the_other_each_vanish_in_their_own_merge_whatever_is_heard_first() -> None:
+    heard: list[Step] = [
+        lambda world: world.merged("2", "1", at=MERGED_AT),
+        lambda world: world.merged("3", "2", at=MERGED_AT + 60),
+        lambda world: world.inactive("1", at=MERGED_AT),
+        lambda world: world.inactive("2", at=MERGED_AT + 60),
+    ]
+    for order in itertools.permutations(heard):
+        world = Linked.with_projects("P1", "P2", "P3")
+        world.invoice("11", "1000", "1", at=100)
+        for step in order:
+            step(world)
+        merges = {(merge.vanished_id, merge.kept_id) for merge in world.books.company.merges if merge.sure}
+        assert merges == {("1", "2"), ("2", "3")}
+        assert {name: balance.O for name, balance in world.balances().items() if balance.O} == {"P1": 1000}
+        assert set(world.warnings()) == {ASKED, ("Customer", "2", "merge_needs_decision")}
+
+
+def test_a_merge_is_turned_round_when_a_late_read_shows_who_is_still_there() -> None:
+    world = two_projects()
+    world.inactive("2", at=MERGED_AT - 100)  # made active again before the merge, which nobody has read yet
+    world.merged("2", "1", at=MERGED_AT)
+    assert ("Customer", "2", "merge_needs_decision") in world.warnings()
+    world.inactive("2", at=MERGED_AT - 50, active=True)
+    world.inactive("1", at=MERGED_AT)
+    assert [(merge.vanished_id, merge.kept_id) for merge in world.books.company.merges] == [("1", "2")]
+    assert set(world.warnings()) == {ASKED}
+
+
+def test_a_merge_about_which_a_person_has_decided_is_not_turned_round() -> None:
+    world = merged(two_projects())
+    world.resolve("1", together=True)
+    world.inactive("2", at=MERGED_AT + 100)
+    world.inactive("1", at=MERGED_AT + 100, active=True)
+    assert [(merge.vanished_id, merge.kept_id) for merge in world.books.company.merges] == [("1", "2")]
+
+
 def test_both_customers_are_asked_for_once_and_documents_that_name_the_vanished_one_are_asked_for_again() -> None:
     world = two_projects()
     assert world.merged("2", "1", at=MERGED_AT).reads == {("Customer", "1"), ("Customer", "2")}
     assert world.merged("2", "1", at=MERGED_AT).reads == set()
     decision = world.inactive("1", at=MERGED_AT)
-    assert (decision.reach.read_again, decision.reach.customers) == ("1", {"1", "2"})
+    assert (decision.reach.read_again, decision.reach.customers) == ({"1"}, {"1", "2"})
     assert world.decisions[-1].reads == {("Invoice", "11"), ("Payment", "21")}
 
 
