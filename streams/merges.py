@@ -9,7 +9,7 @@ Source: design section 3, "Re-mapping is an event"; docs/decisions/0016 (merges 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 from schemas import accounting as facts
 from schemas import company
@@ -85,14 +85,25 @@ def is_together(books: Books, merge: Merge) -> bool:
 
 
 def _differ(books: Books, merge: Merge) -> bool:
-    """A person has decided about the vanished customer, and not the same as about the kept one."""
-    vanished = _mapping(books, merge.vanished_id)
-    return bool(vanished) and vanished != _mapping(books, merge.kept_id)
+    """A person has decided about the vanished customer, and its documents go elsewhere than the kept one's."""
+    vanished = _sends(books, merge.vanished_id)
+    return bool(vanished) and vanished != _sends(books, merge.kept_id)
 
 
-def _mapping(books: Books, customer_id: str) -> list[tuple[object, ...]]:
-    decided = (customer for customer in books.family(customer_id) if customer.mapping_state in _DECIDED)
-    return [(c.mapping_state, [(scope.project_id, scope.from_on) for scope in c.scopes]) for c in decided]
+def _sends(books: Books, customer_id: str) -> list[tuple[date, str | None]] | str:
+    """Where a customer's documents go: the projects with the days from which on; else what was decided, if anything."""
+    family = books.family(customer_id)
+    decided = next((customer.mapping_state for customer in family if customer.mapping_state in _DECIDED), "")
+    if decided != "mapped":
+        return decided
+    days = sorted({date.min, *(scope.from_on for c in family for scope in c.scopes if scope.from_on is not None)})
+    sent = [(day, _project_on(family, day)) for day in days]
+    return [each for i, each in enumerate(sent) if i == 0 or sent[i - 1][1] != each[1]]
+
+
+def _project_on(family: Iterable[CustomerState], day: date) -> str | None:
+    scopes = (customer.scope_on(day) for customer in family)
+    return next((scope.project_id for scope in scopes if scope is not None), None)
 
 
 def merged_with(state: Company, customer_ids: Iterable[str]) -> frozenset[str]:

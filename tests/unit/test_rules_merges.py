@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Callable
+from datetime import date
 
 import pytest
 from hypothesis import given, settings
@@ -40,6 +41,19 @@ def test_documents_of_a_vanished_customer_that_nobody_had_synced_are_the_kept_on
     assert world.balances()["P2"].O == 1000
     assert world.waiting() == {}
     assert world.warnings() == {}
+
+
+def test_customers_whose_documents_go_the_same_way_need_no_decision_whoever_was_mapped() -> None:
+    world = Linked.with_projects("P1", "P1")
+    world.customer("3", parent="2")
+    world.inactive("1", at=MERGED_AT)
+    world.merged("3", "1", at=MERGED_AT)
+    assert ASKED not in world.warnings()
+    world.map("2", "P1", from_on=date(2026, 1, 1))
+    assert ASKED not in world.warnings()
+    world.declare("P2")
+    world.map("2", "P2", from_on=date(2026, 2, 1))
+    assert ASKED in world.warnings()
 
 
 def test_documents_of_one_project_stay_there_whatever_they_name_and_follow_the_kept_customer() -> None:
