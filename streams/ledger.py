@@ -378,13 +378,13 @@ def _orient_merges(books: Books, decision: Decision, merges: tuple[Merge, ...]) 
         if now == before:
             continue
         state = replace(books.company, merges=replaced(decision.company or books.company, now))
-        if before is not None and before.asked and before.vanished_id != now.vanished_id:
+        if before is not None and before.asked and not (now.sure and before.vanished_id == now.vanished_id):
             decision.notices.append(no_longer_asked(before))
             state = replace(state, merges=replaced(state, now._replace(asked="")))
         decision.company = state
-        if not now.sure:
+        if not now.sure and not (before is not None and before.sure):
             continue
-        is_new = before is None or not before.sure or before.vanished_id != now.vanished_id
+        is_new = now.sure and (before is None or not before.sure or before.vanished_id != now.vanished_id)
         decision.reach = decision.reach._replace(
             customers=decision.reach.customers | merged_with(state, {now.kept_id}),
             read_again=decision.reach.read_again | ({now.vanished_id} if is_new else set()),

@@ -132,13 +132,13 @@ def oriented(merges: tuple[Merge, ...], customers: Mapping[str, CustomerState]) 
 
     An inactive customer has vanished, or one that is not there any more. Nobody vanishes twice, so of two inactive ones
     the one that vanished elsewhere was kept. What a person has decided stays as it is; of what the records leave open,
-    what was found before holds.
+    what was found before holds, unless that one vanished elsewhere.
     """
     found = {merge.pair: merge.vanished_id for merge in merges if merge.decided}
     left = {merge.pair: _inactive(merge, customers) for merge in merges if merge.pair not in found}
     while only := _only_ones({pair: names - set(found.values()) for pair, names in left.items() if pair not in found}):
         found |= only
-    return tuple(_vanished_in(merge, found.get(merge.pair)) for merge in merges)
+    return tuple(_vanished_in(merge, found) for merge in merges)
 
 
 def _only_ones(left: dict[frozenset[str], frozenset[str]]) -> dict[frozenset[str], str]:
@@ -155,8 +155,11 @@ def _inactive(merge: Merge, customers: Mapping[str, CustomerState]) -> frozenset
     return frozenset(each for each in merge.pair if each in merge.gone or not customers[each].active)
 
 
-def _vanished_in(merge: Merge, vanished_id: str | None) -> Merge:
-    if vanished_id is None or (merge.sure and merge.vanished_id == vanished_id):
+def _vanished_in(merge: Merge, found: dict[frozenset[str], str]) -> Merge:
+    vanished_id = found.get(merge.pair)
+    if vanished_id is None:
+        return merge._replace(sure=merge.sure and merge.vanished_id not in found.values())
+    if merge.sure and merge.vanished_id == vanished_id:
         return merge
     (kept_id,) = merge.pair - {vanished_id}
     return merge._replace(vanished_id=vanished_id, kept_id=kept_id, sure=True, told=())
