@@ -1,6 +1,7 @@
 """Merged customers: whose project their documents are in, what a person is asked, and that no order matters."""
 
 import itertools
+import json
 import random
 from collections.abc import Callable
 from datetime import date
@@ -9,7 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.book_store import company_row, merge_from_row
+from streams.books import Company, Merge
+from streams.decision import Progress, Reach
 from tests.linked import Linked
+from tests.rules import START
 from tests.unit.test_rules_properties import figures
 
 MERGED_AT = 1000  # minutes
@@ -350,3 +355,18 @@ def test_any_order_and_repetition_of_a_merge_ends_in_the_same_books(seed: int, n
     assert figures(found) == figures(expected)
     assert found.waiting() == expected.waiting()
     assert found.warnings() == expected.warnings()
+
+
+def test_a_large_input_goes_on_where_it_stood_written_by_this_build_or_an_earlier_one() -> None:
+    progress = Progress(Reach(customers=frozenset("12"), read_again=frozenset("12")), ("Invoice", "3"), 2, 4)
+    assert Progress.from_text(progress.to_text()) == progress
+    earlier = Progress.from_text('[[["1"], [], [], false, "1"], ["Invoice", "3"], 2, 4]')
+    assert earlier.reach == Reach(customers=frozenset("1"), read_again=frozenset("1"))
+    assert not Progress.from_text('[[["1"], [], [], false, ""], ["Invoice", "3"], 2, 4]').reach.read_again
+
+
+def test_a_merge_is_kept_as_it_is_and_one_of_an_earlier_build_is_still_understood() -> None:
+    merge = Merge("1", "2", START, True, told=("P1",), gone=("1",))
+    kept = json.loads(json.dumps(company_row(Company("9", merges=(merge,)))))["merges"][0]
+    assert merge_from_row(kept) == merge
+    assert merge_from_row({name: kept[name] for name in kept if name != "gone"}) == merge._replace(gone=())
