@@ -1,12 +1,11 @@
-"""Exact amounts with their currency; currencies never mix and a division never loses a cent.
+"""Exact amounts with their currency; currencies never mix.
 
 Pure. Every amount in the system is a `Money` or, inside one currency, a `Decimal`; there is no float.
 Source: ISO 4217 for minor units; docs/decisions/0005 (exact money).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Context, Decimal, Inexact, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation
 
 SCALE = 6  # decimal places of an amount in Avro and SQL: enough for every currency and for QuickBooks' 10.5 digits
 RATE_SCALE = 12  # decimal places of an exchange rate
@@ -121,18 +120,3 @@ class Money:
 def zero(currency: str) -> Money:
     """Nothing, in this currency."""
     return Money(Decimal(0), currency)
-
-
-def split(whole: Money, weights: Sequence[Decimal]) -> tuple[Money, ...]:
-    """Divide by weights into whole minor units that add up to the whole exactly: the largest part takes the rest.
-
-    Raises ValueError when no weight is positive.
-    """
-    total = sum(weights, Decimal(0))
-    if not weights or total <= 0 or min(weights) < 0:
-        raise ValueError("weights must not be negative, and at least one must be positive")
-    unit = Decimal(1).scaleb(-minor_units(whole.currency))
-    parts = [(whole.amount * weight / total).quantize(unit, ROUND_HALF_EVEN) for weight in weights]
-    largest = max(range(len(parts)), key=lambda i: weights[i])
-    parts[largest] += whole.amount - sum(parts, Decimal(0))
-    return tuple(Money(part, whole.currency) for part in parts)

@@ -31,8 +31,8 @@ class _Target(NamedTuple):
     line: PaymentLine
     head: SalesDocument | None
     project_id: str | None
-    cause: WaitCause | None
-    counts: bool  # False: voided or deleted, so nothing can be applied to it
+    cause: WaitCause  # why it waits, where it has no project
+    counts: bool = False  # False: it waits, or was voided or deleted, so nothing can be applied to it
 
 
 class _Part(NamedTuple):
@@ -96,10 +96,10 @@ class _Entry:
         self._links: dict[LinkKey, Link] = {}
         self._waiting: dict[str, Waiting] = {}
 
-    def wait_for_lines(self, invoices: list[_Target], cause: WaitCause | None) -> None:
+    def wait_for_lines(self, invoices: list[_Target], cause: WaitCause) -> None:
         """A credit that is not placed yet: which invoice it pays is open, so all lines wait."""
         for invoice in invoices:
-            self._wait(_part_name(invoice.line), cause or WaitCause.CREDIT_MEMO_WAITS, invoice.line.amount)
+            self._wait(_part_name(invoice.line), cause, invoice.line.amount)
 
     def divide(self, invoices: list[_Target], memos: list[_Target]) -> None:
         """Credits first, cash for the rest."""
@@ -113,7 +113,7 @@ class _Entry:
             self._credit_to_other(memo, amount)
         for invoice in invoices:
             if invoice.project_id is None:
-                self._wait(_part_name(invoice.line), invoice.cause or WaitCause.INVOICE_WAITS, invoice.line.amount)
+                self._wait(_part_name(invoice.line), invoice.cause, invoice.line.amount)
 
     def _settle(self, part: _Part, sides: Sides) -> None:
         project_id = part.invoice.project_id or ""
@@ -236,15 +236,12 @@ def _target(books: Books, line: PaymentLine, payment: Payment) -> _Target:
     document = books.document((line.record_type, line.record_id))
     is_invoice = line.record_type == INVOICE
     if not isinstance(document.head, SalesDocument):
-        gone = document.gone_at is not None
-        unknown = WaitCause.INVOICE_UNKNOWN if is_invoice else WaitCause.CREDIT_MEMO_UNKNOWN
-        return _Target(line, None, None, unknown, not gone)
+        return _Target(line, None, None, WaitCause.INVOICE_UNKNOWN if is_invoice else WaitCause.CREDIT_MEMO_UNKNOWN)
     if document.head.total.currency != payment.total.currency:
-        return _Target(line, document.head, None, WaitCause.CURRENCY_DIFFERS, True)
+        return _Target(line, document.head, None, WaitCause.CURRENCY_DIFFERS)
     placement = place(books, document)
     waits = WaitCause.INVOICE_WAITS if is_invoice else WaitCause.CREDIT_MEMO_WAITS
-    cause = None if placement.project_id is not None else waits
-    return _Target(line, document.head, placement.project_id, cause, document.ended is Ended.NO)
+    return _Target(line, document.head, placement.project_id, waits, document.ended is Ended.NO)
 
 
 def _signed_others(payment: Payment) -> list[tuple[PaymentLine, Money]] | None:

@@ -4,6 +4,7 @@ import itertools
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from streams.book_store import company_row, merge_from_row
 from streams.books import Company, Merge
-from streams.decision import Progress, Reach
+from streams.decision import Decision, Progress, Reach
+from streams.ledger import redecide
 from tests.linked import Linked
 from tests.rules import START
 from tests.unit.test_rules_properties import figures
@@ -370,3 +372,63 @@ def test_a_merge_is_kept_as_it_is_and_one_of_an_earlier_build_is_still_understoo
     kept = json.loads(json.dumps(company_row(Company("9", merges=(merge,)))))["merges"][0]
     assert merge_from_row(kept) == merge
     assert merge_from_row({name: kept[name] for name in kept if name != "gone"}) == merge._replace(gone=())
+
+
+def said_by(decision: Decision) -> list[str]:
+    """The events that the input itself makes, before any document moves."""
+    return [type(each.body).__name__ for each in (*decision.notices, *decision.facts)]
+
+
+@pytest.mark.parametrize("by_its_record", [True, False])
+def test_the_input_that_makes_a_merge_sure_asks_the_person_and_tells_the_projects_itself(by_its_record: bool) -> None:
+    """Its documents may be moved in slices later, or there may be none."""
+    world = two_projects()
+    world.merged("2", "1", at=MERGED_AT)
+    decision = world.inactive("1", at=MERGED_AT) if by_its_record else world.gone("Customer", "1")
+    assert said_by(decision)[-3:] == ["WarningRaised", "CustomersMerged", "CustomersMerged"]
+    assert said_by(world.resolve("1", together=False)) == ["WarningCleared"]
+
+
+def test_a_question_that_an_input_could_not_see_is_asked_when_the_documents_are_settled() -> None:
+    """A parent's mapping changes: its input is decided without the merged customers below it, which come later."""
+    world = merged(two_projects())
+    unasked = tuple(merge._replace(asked="", told=("P1",)) for merge in world.books.company.merges)
+    world.books.company = replace(world.books.company, merges=unasked)
+    decision = redecide(world.books, [])
+    assert said_by(decision) == ["WarningRaised", "CustomersMerged"]
+    assert decision.facts[0].project_id == "P2"
+
+
+@pytest.mark.parametrize(
+    ("reads", "project"),
+    [
+        ((("1", 100), ("2", MERGED_AT - 5)), "P1"),  # five minutes before the notice: the merge did it
+        ((("1", 100), ("2", MERGED_AT - 6)), "P2"),  # earlier: a person
+        ((("1", 100), ("1", 150), ("2", 150), ("2", 300)), "P1"),  # without a new revision, and edited later
+    ],
+)
+def test_a_document_is_moved_by_a_merge_from_five_minutes_before_its_notice_on(
+    reads: tuple[tuple[str, int], ...], project: str
+) -> None:
+    world = merged(Linked.with_projects("P1", "P2"))
+    for customer, at in reads:
+        world.invoice("11", "1000", customer, at=at)
+    assert {name: balance.O for name, balance in world.balances().items() if balance.O} == {project: 1000}
+
+
+def test_of_two_customers_merged_into_one_the_document_was_last_the_ones_that_it_named_last() -> None:
+    world = Linked.with_projects("P1", "P2", "P3")
+    for customer, at in (("1", 100), ("3", 200), ("1", 300), ("2", MERGED_AT)):
+        world.invoice("11", "1000", customer, at=at)
+    for vanished in ("1", "3"):
+        world.merged("2", vanished, at=MERGED_AT)
+        world.inactive(vanished, at=MERGED_AT)
+    assert {name: balance.O for name, balance in world.balances().items() if balance.O} == {"P1": 1000}
+
+
+def test_a_merge_that_is_not_sure_does_not_keep_another_from_being_asked_about() -> None:
+    world = Linked.with_projects("P1", "P2", "P3", "P4")
+    world.merged("2", "1", at=MERGED_AT)
+    world.merged("4", "3", at=MERGED_AT)
+    world.inactive("3", at=MERGED_AT)
+    assert list(world.warnings()) == [("Customer", "3", "merge_needs_decision")]
