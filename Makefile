@@ -49,7 +49,7 @@ test-parts: setup
 	$(BIN)/python -m pytest tests/conformance tests/integration -m "not prove" $(ARGS)$(if $(ARGS), || [ $$? -eq 5 ])
 
 situations: setup ## Play accounting situations as data through the rules (DIR=folder: yours; docs/situations.md)
-	$(BIN)/python -m tests.situation $(DIR)
+	$(BIN)/python -m tests.situation "$(DIR)"
 
 mutate: setup ## Make every pure rule wrong in one place and see whether a test notices (ARGS="payments placement")
 	$(BIN)/python -m tests.mutation $(ARGS)

@@ -71,7 +71,7 @@ class Loader:
         parameters = {"generation": self._generation, "company_ids": sorted(company_ids)}
         cursor = await self._connection.execute(_SQL["companies"], parameters)
         for company_id, home, several, closed_on, fields, active, rules, merges in await cursor.fetchall():
-            merged = tuple(map(_merge, merges))
+            merged = tuple(map(merge_from_row, merges))
             found[company_id] = Company(company_id, home, several, closed_on, tuple(fields), active, rules, merged)
         return found
 
@@ -340,10 +340,11 @@ def _instant(instant: datetime | None) -> str | None:
     return None if instant is None else instant.isoformat()
 
 
-def _merge(plain: dict[str, Any]) -> Merge:
-    """Whatever a later version adds has its default here."""
+def merge_from_row(plain: dict[str, Any]) -> Merge:
+    """A merge as `company_row` wrote it. Whatever a later version adds has its default here."""
     given = {name: plain[name] for name in Merge._fields if name in plain}
-    given |= {"noticed_at": datetime.fromisoformat(plain["noticed_at"]), "told": tuple(plain["told"])}
+    given |= {name: tuple(plain[name]) for name in ("told", "gone") if name in plain}
+    given |= {"noticed_at": datetime.fromisoformat(plain["noticed_at"])}
     return Merge(**given)
 
 

@@ -224,6 +224,12 @@ class Merge(NamedTuple):
     version: int = 0  # rises by one with each decision
     asked: str = ""  # what a person is asked; empty: nothing
     told: tuple[str, ...] = ()  # projects that were told of it
+    gone: tuple[str, ...] = ()  # of the two, who is not there any more
+
+    @property
+    def pair(self) -> frozenset[str]:
+        """The two customers, whichever of them vanished."""
+        return frozenset((self.vanished_id, self.kept_id))
 
 
 class QuickBooksProject(NamedTuple):

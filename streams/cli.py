@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -239,8 +240,20 @@ def as_of(
 
     day, moment = EVER if on is None else on.date(), NOW if known_at is None else known_at.replace(tzinfo=UTC)
     found = _run(lambda system: look(system, project, day, moment))
-    known = "now" if known_at is None else _text(known_at)
-    _print(f"{project}, {'every day' if on is None else f'up to {day}'}, as known {known}", AsOf._fields, found)
+    title = f"{project}, {'every day' if on is None else f'up to {day}'}, as known "
+    title += "now" if known_at is None else _text(known_at)
+    if not found:
+        console.print(f"{escape(title)}: none; nothing was known of it then")
+        return
+    names = [name.replace("_", " ") for name in AsOf._fields]
+    figures = zip(names, *found, strict=True)
+    _print(title, ("figure", *(row.currency for row in found)), [row for row in figures if any(_holds(row))])
+
+
+def _holds(row: Sequence[object]) -> Iterator[bool]:
+    """Whether a currency says something in this row of figures; zero is something."""
+    name, *values = row
+    yield from (value is not None and name != "currency" for value in values)
 
 
 @app.command("closed-period", rich_help_panel="Look")
@@ -253,6 +266,29 @@ def closed_period(company: cli_ask.Company = "") -> None:
         return await look(system, await _company(system, company))
 
     _print("Changes in a closed period", Changed._fields, _run(changed))
+
+
+@app.command(rich_help_panel="Look")
+def waiting(
+    company: cli_ask.Company = "",
+    customer: Annotated[str, typer.Option(help="Only what waits of this customer, record by record.")] = "",
+    cause: Annotated[str, typer.Option(help="Only what waits for this, record by record.")] = "",
+) -> None:
+    """Show what reaches no project yet, and for what it waits; and what is warned about."""
+    from streams.waiting import Cause, Part, causes, parts, warnings
+
+    async def look(system: "System") -> tuple[list[Cause], list[Part], list[tuple[object, ...]]]:
+        company_id = await _company(system, company)
+        if customer or cause:
+            return [], await parts(system, company_id, customer=customer, cause=cause), []
+        return await causes(system, company_id), [], await warnings(system, company_id)
+
+    by_cause, by_record, warned = _run(look)
+    if customer or cause:
+        _print("Waiting", Part._fields, by_record)
+        return
+    _print("Waiting", Cause._fields, by_cause)
+    _print("Warnings", ("record", "warning", "about", "since"), warned)
 
 
 # --- mend --------------------------------------------------------------------------------------------------------
@@ -485,7 +521,7 @@ def _print(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]])
     """A table; what stands first is a name that somebody will copy, so it is neither broken nor cut."""
     table = Table(title=title, title_justify="left", show_header=any(columns))
     for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=number == 0, overflow="fold")
+        table.add_column(column.replace("_", " "), no_wrap=number == 0, overflow="fold")
     for row in rows:
         table.add_row(*(_text(value) for value in row))
     if table.row_count:
@@ -499,7 +535,15 @@ def _text(value: object) -> str:
         return "-"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}Z"
+    if isinstance(value, Decimal):
+        return _amount(value)
     return escape(f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
+
+
+def _amount(value: Decimal) -> str:
+    """`77,400.68`: two decimal places, and more only where there are more."""
+    exponent = value.normalize().as_tuple().exponent
+    return f"{value:,.{max(2, -exponent) if isinstance(exponent, int) else 2}f}"
 
 
 def _print_topics(rows: Iterable[tuple[str, str, str, int, int | None]]) -> None:

@@ -36,7 +36,7 @@ class Reach(NamedTuple):
     references: frozenset[str] = frozenset()  # documents that name one of these (lower case)
     everything: bool = False
     project_refs: frozenset[str] = frozenset()  # documents of these projects of QuickBooks
-    read_again: str = ""  # documents that still name this customer are read again
+    read_again: frozenset[str] = frozenset()  # documents that still name one of these customers are read again
 
     def __bool__(self) -> bool:
         return bool(self.customers or self.references or self.everything or self.project_refs)
@@ -54,7 +54,7 @@ class Progress(NamedTuple):
         """As it stands beside the position."""
         reach = self.reach
         sets = (reach.customers, reach.references, reach.project_refs)
-        plain = [*map(sorted, sets), reach.everything, reach.read_again]
+        plain = [*map(sorted, sets), reach.everything, sorted(reach.read_again)]
         return json.dumps([plain, list(self.after), self.moved, self.settled])
 
     @classmethod
@@ -63,7 +63,8 @@ class Progress(NamedTuple):
         plain, (record_type, record_id), moved, *settled = json.loads(text)
         if len(plain) == 3:  # before projects of QuickBooks were linked
             plain = [*plain[:2], [], plain[2], ""]
-        customers, references, project_refs, everything, read_again = plain
+        customers, references, project_refs, everything, again = plain
+        read_again = frozenset({again} - {""} if isinstance(again, str) else again)  # once it was one customer
         reach = Reach(frozenset(customers), frozenset(references), everything, frozenset(project_refs), read_again)
         return cls(reach, (record_type, record_id), moved, *settled)
 

@@ -15,8 +15,9 @@ CHANGES_MAX = 500
 EVER = date.max
 NOW = datetime.max.replace(tzinfo=UTC)
 _AS_OF = """
-    SELECT currency, invoiced_gross, credited, cash_received, open_invoices, unused_credit, unapplied, net_receivable,
-           refunds, home_currency, home_cash_received, exchange_difference
+    SELECT currency, invoiced_gross, invoiced_tax, credited, cash_received, open_invoices, unused_credit, unapplied,
+           net_receivable, refunds, credit_in, credit_out, applied_to_other, home_currency, home_cash_received,
+           home_open_invoices - home_unused_credit - home_unapplied, exchange_difference
     FROM read_project_as_of(%s, %s, %s, %s)
 """
 _CHANGES = """
@@ -32,7 +33,8 @@ class AsOf(NamedTuple):
     """A project's figures in one currency."""
 
     currency: str
-    invoiced: Decimal
+    invoiced: Decimal  # with tax
+    tax: Decimal
     credited: Decimal
     cash: Decimal
     open_invoices: Decimal
@@ -40,8 +42,12 @@ class AsOf(NamedTuple):
     unapplied: Decimal
     net_receivable: Decimal
     refunds: Decimal
-    home_currency: str | None
+    credit_in: Decimal
+    credit_out: Decimal
+    applied_to_other: Decimal
+    home_currency: str | None  # None: the amounts are in it
     home_cash: Decimal | None
+    home_net_receivable: Decimal | None
     exchange_difference: Decimal | None
 
 

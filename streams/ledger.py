@@ -8,7 +8,7 @@ Source: design section 3; docs/decisions/0006 (events are differences of states)
 """
 
 from collections import ChainMap
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -45,7 +45,7 @@ from streams.decision import REQUESTS, Decision, Opened, Reach
 from streams.difference import Fact, Notice, notices, settled, standing_facts, undone
 from streams.exchange import at_home, at_stake, is_abroad, sharing, warnings_of
 from streams.journals import keep_sides
-from streams.merges import follow_up, known_merge, merged_with, oriented, replaced
+from streams.merges import follow_up, known_merge, merged_with, no_longer_asked, oriented, replaced
 from streams.payments import want_payment
 from streams.placement import REFERENCE_FIELD, place
 
@@ -151,14 +151,14 @@ def redecide(books: Books, keys: Iterable[Key], reach: Reach | None = None) -> D
     changed = {key: books.document(key) for key in keys}
     _settle(books, decision, changed)
     if reach is not None and reach.read_again:
-        decision.reads |= {key for key, document in changed.items() if _names(document, reach.read_again)}
+        decision.reads |= {key for key, document in changed.items() if _names_one_of(document, reach.read_again)}
     if books.company.merges:
         follow_up(books, decision)
     return decision.conclude()
 
 
-def _names(document: Document, customer_id: str) -> bool:
-    return document.head is not None and document.head.customer_id == customer_id
+def _names_one_of(document: Document, customer_ids: Collection[str]) -> bool:
+    return document.head is not None and document.head.customer_id in customer_ids
 
 
 # --- documents ---------------------------------------------------------------------------------------------------
@@ -366,29 +366,29 @@ def _customer_read(books: Books, change: changes.RecordRead, customer: Customer,
         decision.reach = Reach(customers=merged_with(books.company, {customer.record_id}))
     if state.parent_id is not None and state.parent_id not in books.customers:
         decision.reads.add((CUSTOMER, state.parent_id))
-    _orient_merges(books, decision, customer.record_id)
+    _orient_merges(books, decision, books.company.merges)
     return decision
 
 
-def _orient_merges(books: Books, decision: Decision, customer_id: str) -> None:
-    """The record of a merged customer may say which of the two vanished: from then on the merge has its effect."""
+def _orient_merges(books: Books, decision: Decision, merges: tuple[Merge, ...]) -> None:
+    """These are the merges now, and records may say which customers vanished: from then on a merge has its effect."""
     customers = ChainMap(decision.customers, books.customers)
-    for merge in books.company.merges:
-        if customer_id in (merge.kept_id, merge.vanished_id):
-            now = oriented(merge, customers.get(merge.kept_id), customers.get(merge.vanished_id))
-            _take_effect(books, decision, merge, now)
-
-
-def _take_effect(books: Books, decision: Decision, before: Merge | None, now: Merge) -> None:
-    state = decision.company or books.company
-    if now == before:
-        return
-    decision.company = replace(state, merges=replaced(state, now))
-    if not now.sure:
-        return
-    is_new = before is None or not before.sure
-    customers = merged_with(decision.company, {now.kept_id}) | decision.reach.customers
-    decision.reach = Reach(customers=customers, read_again=now.vanished_id if is_new else "")
+    for merge, now in zip(merges, oriented(merges, customers), strict=True):
+        before = known_merge(books.company, merge.kept_id, merge.vanished_id)
+        if now == before:
+            continue
+        state = replace(books.company, merges=replaced(decision.company or books.company, now))
+        if before is not None and before.asked and not (now.sure and before.vanished_id == now.vanished_id):
+            decision.notices.append(no_longer_asked(before))
+            state = replace(state, merges=replaced(state, now._replace(asked="")))
+        decision.company = state
+        if not now.sure and not (before is not None and before.sure):
+            continue
+        is_new = now.sure and (before is None or not before.sure or before.vanished_id != now.vanished_id)
+        decision.reach = decision.reach._replace(
+            customers=decision.reach.customers | merged_with(state, {now.kept_id}),
+            read_again=decision.reach.read_again | ({now.vanished_id} if is_new else set()),
+        )
 
 
 def _merge_noticed(books: Books, change: changes.MergeNotice) -> Decision:
@@ -402,22 +402,22 @@ def _merge_noticed(books: Books, change: changes.MergeNotice) -> Decision:
     decision = Decision()
     if known is None:
         decision = Decision(outcome="read again", reads={(CUSTOMER, kept_id), (CUSTOMER, vanished_id)})
-    now = oriented(merge, books.customers.get(kept_id), books.customers.get(vanished_id))
-    _take_effect(books, decision, known, now)
+    _orient_merges(books, decision, replaced(books.company, merge))
     return decision
 
 
 def _customer_gone(books: Books, change: changes.RecordGone) -> Decision:
     """Customers are never deleted; one that is not there and was merged has vanished."""
     decision = Decision(outcome="customers are never deleted")
-    for merge in books.company.merges:
-        pair = {merge.kept_id, merge.vanished_id}
-        if not merge.sure and change.record_id in pair:
-            (kept_id,) = pair - {change.record_id}
-            decision.outcome = "merged away"
-            _take_effect(
-                books, decision, merge, merge._replace(vanished_id=change.record_id, kept_id=kept_id, sure=True)
-            )
+    merges = tuple(
+        merge._replace(gone=(*merge.gone, change.record_id))
+        if change.record_id in merge.pair - {*merge.gone}
+        else merge
+        for merge in books.company.merges
+    )
+    if merges != books.company.merges:
+        decision.outcome = "merged away"
+        _orient_merges(books, decision, merges)
     return decision
 
 

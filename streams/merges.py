@@ -7,9 +7,9 @@ decides nothing.
 Source: design section 3, "Re-mapping is an event"; docs/decisions/0016 (merges are read from the state).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 from schemas import accounting as facts
 from schemas import company
@@ -85,14 +85,25 @@ def is_together(books: Books, merge: Merge) -> bool:
 
 
 def _differ(books: Books, merge: Merge) -> bool:
-    """A person has decided about the vanished customer, and not the same as about the kept one."""
-    vanished = _mapping(books, merge.vanished_id)
-    return bool(vanished) and vanished != _mapping(books, merge.kept_id)
+    """A person has decided about the vanished customer, and its documents go elsewhere than the kept one's."""
+    vanished = _sends(books, merge.vanished_id)
+    return bool(vanished) and vanished != _sends(books, merge.kept_id)
 
 
-def _mapping(books: Books, customer_id: str) -> list[tuple[object, ...]]:
-    decided = (customer for customer in books.family(customer_id) if customer.mapping_state in _DECIDED)
-    return [(c.mapping_state, [(scope.project_id, scope.from_on) for scope in c.scopes]) for c in decided]
+def _sends(books: Books, customer_id: str) -> list[tuple[date, str | None]] | str:
+    """Where a customer's documents go: the projects with the days from which on; else what was decided, if anything."""
+    family = books.family(customer_id)
+    decided = next((customer.mapping_state for customer in family if customer.mapping_state in _DECIDED), "")
+    if decided != "mapped":
+        return decided
+    days = sorted({date.min, *(scope.from_on for c in family for scope in c.scopes if scope.from_on is not None)})
+    sent = [(day, _project_on(family, day)) for day in days]
+    return [each for i, each in enumerate(sent) if i == 0 or sent[i - 1][1] != each[1]]
+
+
+def _project_on(family: Iterable[CustomerState], day: date) -> str | None:
+    scopes = (customer.scope_on(day) for customer in family)
+    return next((scope.project_id for scope in scopes if scope is not None), None)
 
 
 def merged_with(state: Company, customer_ids: Iterable[str]) -> frozenset[str]:
@@ -108,21 +119,50 @@ def merged_with(state: Company, customer_ids: Iterable[str]) -> frozenset[str]:
 
 def replaced(state: Company, merge: Merge) -> tuple[Merge, ...]:
     """The company's merges with this one as it is now."""
-    pair = {merge.kept_id, merge.vanished_id}
-    return (*(each for each in state.merges if {each.kept_id, each.vanished_id} != pair), merge)
+    return (*(each for each in state.merges if each.pair != merge.pair), merge)
 
 
 def known_merge(state: Company, one: str, other: str) -> Merge | None:
     """What is known of the merge of these two, whichever of them vanished."""
-    return next((merge for merge in state.merges if {merge.kept_id, merge.vanished_id} == {one, other}), None)
+    return next((merge for merge in state.merges if merge.pair == {one, other}), None)
 
 
-def oriented(merge: Merge, one: CustomerState | None, other: CustomerState | None) -> Merge:
-    """Of two customers the inactive one has vanished; Intuit's notice names both and is not believed about which."""
-    if merge.sure or one is None or other is None or one.active == other.active:
+def oriented(merges: tuple[Merge, ...], customers: Mapping[str, CustomerState]) -> tuple[Merge, ...]:
+    """The merges, with which of the two vanished as far as the records say it; the notices are not believed about that.
+
+    An inactive customer has vanished, or one that is not there any more. Nobody vanishes twice, so of two inactive ones
+    the one that vanished elsewhere was kept. What a person has decided stays as it is; of what the records leave open,
+    what was found before holds, unless that one vanished elsewhere.
+    """
+    found = {merge.pair: merge.vanished_id for merge in merges if merge.decided}
+    left = {merge.pair: _inactive(merge, customers) for merge in merges if merge.pair not in found}
+    while only := _only_ones({pair: names - set(found.values()) for pair, names in left.items() if pair not in found}):
+        found |= only
+    return tuple(_vanished_in(merge, found) for merge in merges)
+
+
+def _only_ones(left: dict[frozenset[str], frozenset[str]]) -> dict[frozenset[str], str]:
+    """Merges in which one customer alone can have vanished, unless another merge says that of it as well."""
+    single = {pair: next(iter(names)) for pair, names in left.items() if len(names) == 1}
+    named = list(single.values())
+    return {pair: name for pair, name in single.items() if named.count(name) == 1}
+
+
+def _inactive(merge: Merge, customers: Mapping[str, CustomerState]) -> frozenset[str]:
+    """Nobody as long as one of the two was not read."""
+    if not merge.pair <= {*customers, *merge.gone}:
+        return frozenset()
+    return frozenset(each for each in merge.pair if each in merge.gone or not customers[each].active)
+
+
+def _vanished_in(merge: Merge, found: dict[frozenset[str], str]) -> Merge:
+    vanished_id = found.get(merge.pair)
+    if vanished_id is None:
+        return merge._replace(sure=merge.sure and merge.vanished_id not in found.values())
+    if merge.sure and merge.vanished_id == vanished_id:
         return merge
-    vanished, kept = (other, one) if one.active else (one, other)
-    return merge._replace(vanished_id=vanished.customer_id, kept_id=kept.customer_id, sure=True)
+    (kept_id,) = merge.pair - {vanished_id}
+    return merge._replace(vanished_id=vanished_id, kept_id=kept_id, sure=True, told=())
 
 
 def follow_up(books: Books, decision: Decision) -> None:
@@ -154,6 +194,11 @@ def _goes(books: Books, customer_id: str) -> str:
         return f"customer {customer_id}: not synced"
     projects = ", ".join(dict.fromkeys(scope.project_id for scope in decided.scopes))
     return f"customer {customer_id}: {projects or decided.mapping_state.replace('_', ' ')}"
+
+
+def no_longer_asked(merge: Merge) -> Notice:
+    """The question about this merge falls: its records say now that the other one vanished."""
+    return Notice((CUSTOMER, merge.vanished_id), _asking(""))
 
 
 def _asking(asked: str) -> company.WarningRaised | company.WarningCleared:

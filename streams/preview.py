@@ -26,7 +26,10 @@ from streams.difference import Fact
 from streams.ledger import absorb, decide, redecide
 from streams.posting import postings
 
-FIGURES = ("invoiced_gross", "credited", "cash_received", "open_invoices", "unused_credit", "unapplied", "refunds")
+FIGURES = (
+    *("invoiced_gross", "credited", "cash_received", "open_invoices", "unused_credit", "unapplied", "refunds"),
+    *("credit_in", "credit_out", "applied_to_other"),
+)
 Figures = Mapping[str, Decimal]  # by the names of FIGURES
 
 

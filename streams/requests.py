@@ -18,11 +18,13 @@ from psycopg_pool import AsyncConnectionPool
 from connectors.postgres import Connection, transaction
 from schemas import changes
 from schemas.codec import Recorded
+from schemas.quickbooks import CUSTOMER, RECORD_TYPES
 from schemas.topics import Topics
 from schemas.wire import Outgoing
 from streams.event_log import Publishes
 
 ANSWER_POLL_S = 0.05
+DOCUMENTS = tuple(record_type for record_type in RECORD_TYPES if record_type != CUSTOMER)
 TEXT_MAX = 200
 
 
@@ -100,7 +102,7 @@ class Requests:
 
     async def release(self, company_id: str, person: str, customer_id: str) -> str:
         """Ask to take a customer's mapping back; returns the decision id."""
-        person, customer_id = _named(person, "person"), _named(customer_id, "customer id")
+        person, customer_id = _named(person, "person"), _id(customer_id, "customer id")
         request = changes.ReleaseCustomer(
             decision_id=str(uuid4()),
             person=person,
@@ -111,7 +113,7 @@ class Requests:
 
     async def exclude(self, company_id: str, person: str, customer_id: str, *, reference_only: bool = False) -> str:
         """Ask to leave a customer out, or to map it by reference only; returns the decision id."""
-        person, customer_id = _named(person, "person"), _named(customer_id, "customer id")
+        person, customer_id = _named(person, "person"), _id(customer_id, "customer id")
         request = changes.ExcludeCustomer(
             decision_id=str(uuid4()),
             person=person,
@@ -158,7 +160,7 @@ class Requests:
 
     async def resolve_merge(self, company_id: str, person: str, vanished_customer_id: str, *, together: bool) -> str:
         """Ask to send a merged customer's documents with the kept one's, or to leave them; returns the decision id."""
-        person, vanished = _named(person, "person"), _named(vanished_customer_id, "customer id")
+        person, vanished = _named(person, "person"), _id(vanished_customer_id, "customer id")
         seen = (
             "SELECT (merge ->> 'version')::integer FROM ledger.companies, jsonb_array_elements(merges) AS merge "
             "WHERE generation = %s AND company_id = %s AND merge ->> 'vanished_id' = %s"
@@ -248,12 +250,23 @@ class Requests:
 
 
 def _of_record(person: str, record: tuple[str, str]) -> tuple[str, str, str]:
-    return _named(person, "person"), _named(record[0], "record type"), _named(record[1], "record id")
+    """Person, type and id of a document; the ledger would only put another one aside."""
+    record_type, record_id = _named(record[0], "record type"), _id(record[1], "record id")
+    if record_type not in DOCUMENTS:
+        raise RequestProblem(f"{record_type} is no type of a document here: {', '.join(DOCUMENTS)} are.")
+    return _named(person, "person"), record_type, record_id
+
+
+def _id(text: str, field: str) -> str:
+    named = _named(text, field)
+    if not (named.isascii() and named.isdigit()):
+        raise RequestProblem(f"The {field} {named} is no id of QuickBooks: digits are.")
+    return named
 
 
 def _checked(mapping: Mapping) -> Mapping:
     return Mapping(
-        customer_id=_named(mapping.customer_id, "customer id"),
+        customer_id=_id(mapping.customer_id, "customer id"),
         project_id=_named(mapping.project_id, "project id"),
         reference_number=_text(mapping.reference_number, "reference number"),
         from_on=mapping.from_on,

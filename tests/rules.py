@@ -54,7 +54,7 @@ class Balance:
         """Apply one event by the posting table."""
         name = type(body).__name__
         if isinstance(getattr(body, "before", None) or getattr(body, "after", None), facts.Figures | facts.Share):
-            self._difference(name, getattr(body, "before", None), getattr(body, "after", None))
+            self.difference(name, getattr(body, "before", None), getattr(body, "after", None))
             return
         sign = -1 if "Unapplied" in name or "Reversed" in name else 1
         self._post_home(name, sign, body)
@@ -115,7 +115,8 @@ class Balance:
         else:
             self.home_refunds += total
 
-    def _difference(self, name: str, before: Any, after: Any) -> None:
+    def difference(self, name: str, before: Any, after: Any) -> None:
+        """Apply what stood before and what stands after, both of them or one."""
         for figures, sign in ((before, -1), (after, 1)):
             if figures is None:
                 continue

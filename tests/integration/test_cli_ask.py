@@ -13,6 +13,7 @@ from connectors.postgres import pool
 from connectors.sealing import Sealer
 from streams import cli, cli_ask
 from streams.decision import Progress, Reach
+from streams.posting import FIGURES
 from tests.conftest import RunningBroker
 from tests.inputs import COMPANY, Inputs
 from tests.integration.test_bookkeeping import World
@@ -95,9 +96,9 @@ def test_a_preview_counts_documents_and_shows_each_projects_amounts(run: Run) ->
     assert out.splitlines()[-1] == "Nothing was asked yet."
     rows = cells(out)
     assert [row for row in rows if len(row) == 2] == [["Invoice", "3"], ["Payment", "1"]]
-    assert ["P1", "USD", "invoiced gross", "0", "-300"] in rows  # no projector has run: "now" is what tables show
-    assert ["P2", "USD", "open invoices", "0", "260"] in rows
-    assert ["P2", "USD", "cash received", "0", "40"] in rows
+    assert ["P1", "USD", "invoiced gross", "0.00", "-300.00"] in rows  # no projector has run: "now" is what tables show
+    assert ["P2", "USD", "open invoices", "0.00", "260.00"] in rows
+    assert ["P2", "USD", "cash received", "0.00", "40.00"] in rows
 
 
 @pytest.mark.usefixtures("books")
@@ -145,3 +146,64 @@ def test_the_progress_of_a_large_move_is_shown(run: Run, database_url: str) -> N
     text = Progress(Reach(customers=frozenset({"1"})), ("Invoice", "612"), moved=480, settled=500).to_text()
     execute(database_url, 'UPDATE ledger.positions SET slice = %s WHERE "partition" = 0', text)
     assert ["0", "8", "500", "480", "Invoice 612"] in cells(run("status")[1])
+
+
+@pytest.mark.usefixtures("books")
+def test_what_is_no_document_or_customer_is_refused_before_the_ledger_is_asked(run: Run) -> None:
+    assert run("assign", "Bill/5", "P2")[::2] == (
+        1,
+        "Bill is no type of a document here: Invoice, CreditMemo, Payment, RefundReceipt are.\n",
+    )
+    assert run("assign", "Invoice/x", "P2")[2] == "The record id x is no id of QuickBooks: digits are.\n"
+    assert run("map", "Harbour", "P2")[2] == "The customer id Harbour is no id of QuickBooks: digits are.\n"
+
+
+def test_what_waits_is_shown_by_cause_and_record_by_record(run: Run, database_url: str) -> None:
+    execute(
+        database_url,
+        "INSERT INTO control.companies (company_id, organisation_id, state) VALUES (%s, 'o', 'active')",
+        COMPANY,
+    )
+    assert run("waiting")[1] == "Waiting: none\nWarnings: none\n"
+    for number, part, cause, customer, amount in (
+        ("11", "", "customer_not_synced", "1", 1234.5),
+        ("12", "", "customer_not_synced", "2", 100),
+        ("21", "unapplied", "excluded", "2", 7),
+    ):
+        execute(
+            database_url,
+            "INSERT INTO read_waiting_v1 (generation, company_id, record_type, record_id, part, cause, customer_id, "
+            "amount, currency, accounting_on, since, version) "
+            "VALUES (1, %s, 'Payment', %s, %s, %s, %s, %s, 'USD', '2026-01-31', now(), 1)",
+            *(COMPANY, number, part, cause, customer, amount),
+        )
+    execute(
+        database_url,
+        "INSERT INTO read_warnings_v1 (generation, company_id, record_type, record_id, code, detail, since, version) "
+        "VALUES (1, %s, 'Invoice', '7', 'reference_unknown', 'P99', '2026-01-31', 1)",
+        COMPANY,
+    )
+    rows = cells(run("waiting")[1])
+    assert ["customer_not_synced", "2", "2", "USD", "1,334.50"] in rows
+    assert ["excluded", "1", "1", "USD", "7.00"] in rows
+    assert [row[:3] for row in rows if len(row) == 4] == [["Invoice/7", "reference_unknown", "P99"]]
+    of_customer = cells(run("waiting", "--customer", "2")[1])
+    assert ["Payment/12", "", "customer_not_synced", "2", "USD", "100.00", "2026-01-31"] in of_customer
+    assert [row[0] for row in cells(run("waiting", "--cause", "excluded")[1])] == ["Payment/21"]
+
+
+def test_figures_of_a_day_stand_below_each_other_in_money(run: Run, database_url: str) -> None:
+    assert "none; nothing was known of it then" in run("as-of", "P1", "--known-at", "2026-04-15")[1]
+    others = [name for name in FIGURES if name not in ("cash_received", "unapplied")]
+    insert = (
+        "INSERT INTO read_project_journal_v1 (generation, project_id, entry, company_id, currency, version, "
+        "event_type, record_type, record_id, origin, reason, accounting_on, recorded_at, correlation_id, "
+        f"cash_received, unapplied, {', '.join(others)}) "
+        "VALUES (1, 'P1', %s, %s, %s, 1, 'PaymentReceived', 'Payment', '1', 'webhook', 'customer', '2026-03-01', "
+        f"'2026-03-02', 'c', %s, %s{', 0' * len(others)})"
+    )
+    for currency, cash in (("EUR", "40"), ("USD", "1234.5")):
+        execute(database_url, insert, f"1/{currency}", COMPANY, currency, cash, cash)
+    rows = cells(run("as-of", "P1", "--on", "2026-03-31")[1])
+    assert ["cash", "40.00", "1,234.50"] in rows
+    assert ["net receivable", "-40.00", "-1,234.50"] in rows

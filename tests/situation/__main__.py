@@ -27,6 +27,8 @@ def main(folder: Path) -> int:
         except NotUnderstood as error:
             problems.append(str(error))
             continue
+        except Exception as error:
+            differences = [Difference("the rules", "an end", f"{type(error).__name__}: {error}")]
         wrong, right = wrong + bool(differences), right + (not differences)
         _say(console, situation, differences)
     for problem in problems:

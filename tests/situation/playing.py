@@ -22,6 +22,7 @@ from tests.situation.expecting import Difference, differences, state
 from tests.situation.names import Names
 from tests.situation.reading import DOCUMENTS, SALES, NotUnderstood, Situation, Step
 
+COMPANY = "9130000000000001"
 ORDERS = 4  # other orders of arrival that every situation is played in
 SOURCES = ("CreditMemo", "CreditCardCredit")
 FIELD_ID = "1"  # DefinitionId of the Reference Number
@@ -82,9 +83,9 @@ class Script:
             with _told_where(situation.where(step)):
                 self._lines += self._compiled(step)
 
-    def played(self, seed: int | None) -> tuple[Linked, list[Difference]]:
+    def played(self, seed: int | None, into: Linked | None = None) -> tuple[Linked, list[Difference]]:
         """The world at the end; with a seed, reads between two requests come in another order and some twice."""
-        world = Linked(Books(Company("9130000000000001")))
+        world = into or Linked(Books(Company(COMPANY)))
         found: list[Difference] = []
         for part in _parts(self._lines):
             reads = [line for line in part if isinstance(line, Read)]
@@ -231,6 +232,11 @@ class Script:
         for ours, reference in (("project", "ProjectRef"), ("currency", "CurrencyRef")):
             if ours in fields:
                 found[reference] = None if fields[ours] is None else {"value": fields[ours]}
+        if "currency" not in fields and "CustomerRef" in found:
+            customer = self._fields.get(("Customer", found["CustomerRef"]["value"]), {})
+            found |= {name: customer[name] for name in ("CurrencyRef",) if name in customer}
+        if "note" in fields:
+            found["PrivateNote"] = fields["note"]
         if "rate" in fields:
             found["ExchangeRate"] = fields["rate"]
         if "number" in fields:

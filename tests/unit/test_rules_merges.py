@@ -1,17 +1,22 @@
 """Merged customers: whose project their documents are in, what a person is asked, and that no order matters."""
 
 import itertools
+import json
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.decision import Decision
+from streams.book_store import company_row, merge_from_row
+from streams.books import Company, Merge
+from streams.decision import Decision, Progress, Reach
 from streams.ledger import redecide
 from tests.linked import Linked
+from tests.rules import START
 from tests.unit.test_rules_properties import figures
 
 MERGED_AT = 1000  # minutes
@@ -43,6 +48,19 @@ def test_documents_of_a_vanished_customer_that_nobody_had_synced_are_the_kept_on
     assert world.balances()["P2"].O == 1000
     assert world.waiting() == {}
     assert world.warnings() == {}
+
+
+def test_customers_whose_documents_go_the_same_way_need_no_decision_whoever_was_mapped() -> None:
+    world = Linked.with_projects("P1", "P1")
+    world.customer("3", parent="2")
+    world.inactive("1", at=MERGED_AT)
+    world.merged("3", "1", at=MERGED_AT)
+    assert ASKED not in world.warnings()
+    world.map("2", "P1", from_on=date(2026, 1, 1))
+    assert ASKED not in world.warnings()
+    world.declare("P2")
+    world.map("2", "P2", from_on=date(2026, 2, 1))
+    assert ASKED in world.warnings()
 
 
 def test_documents_of_one_project_stay_there_whatever_they_name_and_follow_the_kept_customer() -> None:
@@ -171,12 +189,51 @@ def test_a_customer_that_is_not_there_any_more_has_vanished() -> None:
     assert (merge.vanished_id, merge.sure) == ("1", True)
 
 
+def test_customers_merged_one_after_the_other_each_vanish_in_their_own_merge_whatever_is_heard_first() -> None:
+    heard: list[Step] = [
+        lambda world: world.merged("2", "1", at=MERGED_AT),
+        lambda world: world.merged("3", "2", at=MERGED_AT + 60),
+        lambda world: world.merged("4", "3", at=MERGED_AT + 120),
+        lambda world: world.inactive("1", at=MERGED_AT),
+        lambda world: world.inactive("2", at=MERGED_AT + 60),
+        lambda world: world.inactive("3", at=MERGED_AT + 120),
+    ]
+    for order in random.Random(1).sample(list(itertools.permutations(heard)), 100):
+        world = Linked.with_projects("P1", "P2", "P3", "P4")
+        world.invoice("11", "1000", "1", at=100)
+        for step in order:
+            step(world)
+        merges = {(merge.vanished_id, merge.kept_id) for merge in world.books.company.merges if merge.sure}
+        assert merges == {("1", "2"), ("2", "3"), ("3", "4")}
+        assert {name: balance.O for name, balance in world.balances().items() if balance.O} == {"P1": 1000}
+        assert set(world.warnings()) == {("Customer", each, "merge_needs_decision") for each in "123"}
+
+
+def test_a_merge_is_turned_round_when_a_late_read_shows_who_is_still_there() -> None:
+    world = two_projects()
+    world.inactive("2", at=MERGED_AT - 100)  # made active again before the merge, which nobody has read yet
+    world.merged("2", "1", at=MERGED_AT)
+    assert ("Customer", "2", "merge_needs_decision") in world.warnings()
+    world.inactive("2", at=MERGED_AT - 50, active=True)
+    world.inactive("1", at=MERGED_AT)
+    assert [(merge.vanished_id, merge.kept_id) for merge in world.books.company.merges] == [("1", "2")]
+    assert set(world.warnings()) == {ASKED}
+
+
+def test_a_merge_about_which_a_person_has_decided_is_not_turned_round() -> None:
+    world = merged(two_projects())
+    world.resolve("1", together=True)
+    world.inactive("2", at=MERGED_AT + 100)
+    world.inactive("1", at=MERGED_AT + 100, active=True)
+    assert [(merge.vanished_id, merge.kept_id) for merge in world.books.company.merges] == [("1", "2")]
+
+
 def test_both_customers_are_asked_for_once_and_documents_that_name_the_vanished_one_are_asked_for_again() -> None:
     world = two_projects()
     assert world.merged("2", "1", at=MERGED_AT).reads == {("Customer", "1"), ("Customer", "2")}
     assert world.merged("2", "1", at=MERGED_AT).reads == set()
     decision = world.inactive("1", at=MERGED_AT)
-    assert (decision.reach.read_again, decision.reach.customers) == ("1", {"1", "2"})
+    assert (decision.reach.read_again, decision.reach.customers) == ({"1"}, {"1", "2"})
     assert world.decisions[-1].reads == {("Invoice", "11"), ("Payment", "21")}
 
 
@@ -300,6 +357,21 @@ def test_any_order_and_repetition_of_a_merge_ends_in_the_same_books(seed: int, n
     assert figures(found) == figures(expected)
     assert found.waiting() == expected.waiting()
     assert found.warnings() == expected.warnings()
+
+
+def test_a_large_input_goes_on_where_it_stood_written_by_this_build_or_an_earlier_one() -> None:
+    progress = Progress(Reach(customers=frozenset("12"), read_again=frozenset("12")), ("Invoice", "3"), 2, 4)
+    assert Progress.from_text(progress.to_text()) == progress
+    earlier = Progress.from_text('[[["1"], [], [], false, "1"], ["Invoice", "3"], 2, 4]')
+    assert earlier.reach == Reach(customers=frozenset("1"), read_again=frozenset("1"))
+    assert not Progress.from_text('[[["1"], [], [], false, ""], ["Invoice", "3"], 2, 4]').reach.read_again
+
+
+def test_a_merge_is_kept_as_it_is_and_one_of_an_earlier_build_is_still_understood() -> None:
+    merge = Merge("1", "2", START, True, told=("P1",), gone=("1",))
+    kept = json.loads(json.dumps(company_row(Company("9", merges=(merge,)))))["merges"][0]
+    assert merge_from_row(kept) == merge
+    assert merge_from_row({name: kept[name] for name in kept if name != "gone"}) == merge._replace(gone=())
 
 
 def said_by(decision: Decision) -> list[str]:
