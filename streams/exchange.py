@@ -76,7 +76,7 @@ class Measure:
         return Money(self._rounded(self._so_far) - self._rounded(before), self._home)
 
     def _rounded(self, amount: Decimal) -> Decimal:
-        unit = Decimal(1).scaleb(-minor_units(self._home))
+        unit = _ONE.scaleb(-minor_units(self._home))
         return _EXACT.quantize(_EXACT.multiply(amount, self._rate), unit)
 
 
