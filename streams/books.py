@@ -37,6 +37,7 @@ class WaitCause(StrEnum):
     EXCLUDED = "excluded"  # decided by a person: listed and counted, but nobody has to act
     REFERENCE_ONLY = "reference_only"
     OUT_OF_SCOPE = "out_of_scope"
+    NOT_MAPPED_ITSELF = "not_mapped_itself"  # money on account of a customer whose parent alone is mapped
     INVOICE_UNKNOWN = "invoice_unknown"
     INVOICE_WAITS = "invoice_waits"
     CREDIT_MEMO_UNKNOWN = "credit_memo_unknown"
