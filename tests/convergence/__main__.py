@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -114,7 +115,9 @@ def _folder(stack: ExitStack, kept: Path | None, seed: int) -> Path:
     """Where the processes of one seed write."""
     if kept is None:
         return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="intoaec-convergence-")))
-    return kept / f"seed-{seed}"
+    folder = kept / f"seed-{seed}"
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
 
 
 # --- what a person sees -----------------------------------------------------------------------------------------------

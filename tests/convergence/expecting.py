@@ -8,7 +8,7 @@ figure; where the oracle gives a least and a most of it, the comparison holds it
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -21,7 +21,11 @@ FIGURES = (
     *("invoiced_gross", "invoiced_tax", "credited", "cash_received", "open_invoices", "unused_credit", "unapplied"),
     "refunds",
 )
-CAUSES = {"customer not mapped": "customer_not_synced", "reference only": "reference_only"}
+CAUSES = {
+    "customer not mapped": "customer_not_synced",
+    "reference only": "reference_only",
+    "parent customer": "not_mapped_itself",
+}
 Part = tuple[str, str, str]  # type, id, and which part of it waits
 Place = tuple[str, str]  # project, currency
 
@@ -57,6 +61,7 @@ class Form:
 class Expected:
     """One company."""
 
+    home_currency: str
     forms: dict[tuple[str, str], Form] = field(default_factory=dict)
     shares: defaultdict[tuple[str, str], list[Decimal]] = field(
         default_factory=lambda: defaultdict(lambda: [ZERO, ZERO])
@@ -66,7 +71,8 @@ class Expected:
         default_factory=lambda: defaultdict(lambda: dict.fromkeys(FIGURES, ZERO))
     )
     waiting_net: defaultdict[str, Decimal] = field(default_factory=lambda: defaultdict(lambda: ZERO))  # by customer
-    divided: set[Place] = field(default_factory=set)  # with a part of a payment that has others
+    deposits: Counter[Place] = field(default_factory=Counter)  # invoices with money taken on them
+    divided: set[Place] = field(default_factory=set)  # of whose exchange gain the oracle knows only the company's sum
 
 
 class Line(NamedTuple):
@@ -85,7 +91,7 @@ class Line(NamedTuple):
 
 def expected(truth: dict[str, Any]) -> Expected:
     """What everything in the truth amounts to in each project, and what of it waits."""
-    found = Expected()
+    found = Expected(truth["home_currency"])
     for kind in FORMS:
         for number, told in truth[kind].items():
             if counts(told):
@@ -116,6 +122,7 @@ def _add_form(found: Expected, kind: str, number: str, told: dict[str, Any]) -> 
     if kind == INVOICE:
         figures["invoiced_tax"] += Decimal(told["tax"])
         figures["cash_received"] += deposit
+        found.deposits[form.project_id, form.currency] += bool(deposit)
 
 
 def _cause(why: str) -> str:
@@ -150,13 +157,14 @@ class _Division:
         self.memos = _by_number(line for line in lines if line.entity == MEMO)
         self.others = [line for line in lines if line.entity not in (INVOICE, MEMO)]
         self.own: str | None = told["determined_project"]
+        self.on_account = self.own if told["is_direct"] else None  # where money on account goes
         self._note_divided()
 
     def book(self) -> None:
         """All of it, or what of it can be booked; the rest waits with its reason."""
         blocked = next((line for line in self.memos if self._form(line).project_id is None), None)
         spare = max(_total(self.memos) - _total(self.invoices), ZERO)
-        if spare and (blocked is not None or self.own is None):
+        if spare and (blocked is not None or self.own is None or (self.unapplied and self.on_account is None)):
             self._wait("", self.total, blocked)
             self._leave((*self.invoices, *self.memos))
             self.found.waiting_net[self.told["customer_id"]] -= self.unapplied
@@ -188,16 +196,18 @@ class _Division:
                 self._receive(project, due[invoice.id], ZERO)
 
     def _rest(self, spare: Decimal) -> None:
-        """Unapplied money, and lines to what IntoAEC does not keep, follow the payment's own mapping."""
-        uses = sum((-line.amount if line.is_source else line.amount for line in self.others), ZERO)
-        if self.own is not None:
-            self._receive(self.own, self.unapplied + uses - spare, self.unapplied)
-            return
-        if self.unapplied:
+        """Money on account follows the payment's own mapping, lines to what is not kept here a parent's too."""
+        booked = self.unapplied
+        if self.unapplied and self.on_account is None:
+            booked = ZERO
             self._wait("unapplied", self.unapplied)
             self.found.waiting_net[self.told["customer_id"]] -= self.unapplied
-        for line in self.others:
-            self._wait(line.part, -line.amount if line.is_source else line.amount)
+        uses = [line._replace(amount=-line.amount) if line.is_source else line for line in self.others]
+        if self.own is not None:
+            self._receive(self.own, booked + _total(uses) - spare, booked)
+            return
+        for line in uses:
+            self._wait(line.part, line.amount)
 
     def _receive(self, project: str, cash: Decimal, unapplied: Decimal) -> None:
         figures, share = self.found.figures[project, self.told["currency"]], self.found.shares[self.number, project]
@@ -221,9 +231,10 @@ class _Division:
 
     def _note_divided(self) -> None:
         projects = {self._project(line) for line in (*self.invoices, *self.memos)}
-        if self.unapplied or self.others:
+        if self.unapplied:
+            projects.add(self.on_account)
+        if len(projects) > 1 or self.others:
             projects.add(self.own)
-        if len(projects) > 1:
             self.found.divided |= {(project, self.told["currency"]) for project in projects if project is not None}
 
     def _form(self, line: Line) -> Form:
