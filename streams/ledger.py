@@ -45,7 +45,7 @@ from streams.decision import REQUESTS, Decision, Opened, Reach
 from streams.difference import Fact, Notice, notices, settled, standing_facts, undone
 from streams.exchange import at_home, is_abroad, sharing, warnings_of
 from streams.journals import keep_sides
-from streams.merges import follow_up, known_merge, merged_with, oriented, replaced
+from streams.merges import NEEDS_DECISION, follow_up, known_merge, merged_with, oriented, replaced
 from streams.payments import want_payment
 from streams.placement import REFERENCE_FIELD, place
 
@@ -385,7 +385,10 @@ def _take_effect(books: Books, decision: Decision, before: Merge | None, now: Me
     decision.company = replace(state, merges=replaced(state, now))
     if not now.sure:
         return
-    is_new = before is None or not before.sure
+    is_new = before is None or not before.sure or before.vanished_id != now.vanished_id
+    if before is not None and before.asked and not now.asked:  # it was asked of the other one
+        cleared = company.WarningCleared(code=NEEDS_DECISION)
+        decision.notices.append(Notice((CUSTOMER, before.vanished_id), cleared))
     customers = merged_with(decision.company, {now.kept_id}) | decision.reach.customers
     decision.reach = Reach(customers=customers, read_again=now.vanished_id if is_new else "")
 

@@ -118,11 +118,28 @@ def known_merge(state: Company, one: str, other: str) -> Merge | None:
 
 
 def oriented(merge: Merge, one: CustomerState | None, other: CustomerState | None) -> Merge:
-    """Of two customers the inactive one has vanished; Intuit's notice names both and is not believed about which."""
-    if merge.sure or one is None or other is None or one.active == other.active:
+    """Of two customers the inactive one has vanished; Intuit's notice names both and is not believed about which.
+
+    Where both are inactive, the one that became so first: nobody merges into an inactive customer. What was sure is
+    turned round only by that, as the other one was last seen before the merge and active, and not after a decision.
+    """
+    if one is None or other is None:
         return merge
-    vanished, kept = (other, one) if one.active else (one, other)
-    return merge._replace(vanished_id=vanished.customer_id, kept_id=kept.customer_id, sure=True)
+    vanished = _vanished(one, other)
+    if vanished is None or (merge.sure and (one.active or other.active or merge.decided)):
+        return merge
+    kept = one if vanished is other else other
+    turned = merge.sure and merge.vanished_id != vanished.customer_id
+    asked = "" if turned else merge.asked
+    return merge._replace(vanished_id=vanished.customer_id, kept_id=kept.customer_id, sure=True, asked=asked)
+
+
+def _vanished(one: CustomerState, other: CustomerState) -> CustomerState | None:
+    if one.active != other.active:
+        return other if one.active else one
+    if one.active or one.revision.revised_at == other.revision.revised_at:
+        return None
+    return min(one, other, key=lambda customer: customer.revision.revised_at)
 
 
 def follow_up(books: Books, decision: Decision) -> None:
