@@ -21,7 +21,7 @@ from connectors.simulator.books.audit import violations
 from connectors.simulator.books.notes import NOTHING, Note, Why, below, known
 from connectors.simulator.books.records import Kind, Record, Refused
 from connectors.simulator.life import jobs, sales
-from connectors.simulator.life.bookkeepers import Writing, typed
+from connectors.simulator.life.bookkeepers import Writing, typed, write_up
 from connectors.simulator.life.firm import Firm, Site
 from connectors.simulator.life.happenings import Impossible
 from connectors.simulator.life.play import Pace, Play, new_company, rate_of, summed
@@ -243,6 +243,22 @@ def test_quickbooks_writes_off_a_retired_customer_with_a_memo_that_leads_where_t
     jobs.customer_retired(one)
     (memo,) = one.book.records[Kind.CREDIT_MEMO].values()
     assert memo.note is not None and memo.note.determined == site.project
+
+
+def test_paper_of_a_quickbooks_project_leads_where_the_customer_that_it_shows_does_whoever_was_billed() -> None:
+    """In a firm whose papers name the project-customer; this one is mapped, and its project linked to nothing."""
+    one = firm(number=2)
+    client = one.create(Kind.CUSTOMER, {"DisplayName": "Quays"}, Note("P1", "P1", Why.CUSTOMER)).id
+    note = Note("P2", "P2", Why.CUSTOMER, quickbooks_project=str(one.book.next_ids["project"]))
+    job = one.company.create_project("Quay 7", client, note).id
+    site = Site("P2", client, job, quickbooks_project=note.quickbooks_project)
+    for _ in range(60):
+        if (writing := write_up(one, site)).note.writer != "wrong":
+            line = {"Amount": Decimal(10), "DetailType": "SalesItemLineDetail", "SalesItemLineDetail": {}}
+            body = {"CustomerRef": {"value": writing.customer}, "Line": [line], **writing.fields}
+            paper = one.create(Kind.INVOICE, body, writing.note)
+            shown = one.note_of(str(paper.customer_id))
+            assert writing.note.determined == (writing.note.named or shown.determined), (writing, paper.customer_id)
 
 
 def test_reference_decides_before_the_quickbooks_project_and_both_only_behind_the_gate() -> None:
