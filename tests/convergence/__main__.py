@@ -41,7 +41,7 @@ def options(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.convergence", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--seed", type=int, help="one seed")
-    parser.add_argument("--seeds", default="1-1", metavar="A-B", help="several seeds, one after another")
+    parser.add_argument("--seeds", default="1", metavar="A-B,C", help="several seeds, one after another")
     parser.add_argument("--companies", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5000, help="over all companies together")
     parser.add_argument("--profile", default="storm", help="calm, ordinary day or storm")
@@ -49,9 +49,15 @@ def options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the logs and the truth here, for each seed")
     parser.add_argument("--list", action="store_true", help="every waiting record, not only their kinds")
     given = parser.parse_args(arguments)
-    first, _, last = given.seeds.partition("-")
-    given.seeds = [given.seed] if given.seed is not None else list(range(int(first), int(last or first) + 1))
+    given.seeds = [given.seed] if given.seed is not None else list(_numbers(given.seeds))
     return given
+
+
+def _numbers(text: str) -> Iterator[int]:
+    """1, 2, 3 and 7 from `1-3,7`."""
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)
 
 
 def main(arguments: list[str]) -> int:

@@ -253,7 +253,8 @@ def test_paper_of_a_quickbooks_project_leads_where_the_customer_that_it_shows_do
     job = one.company.create_project("Quay 7", client, note).id
     site = Site("P2", client, job, quickbooks_project=note.quickbooks_project)
     for _ in range(60):
-        if (writing := write_up(one, site)).note.writer != "wrong":
+        with suppress(Impossible):  # nobody can take another job for this one
+            writing = write_up(one, site)
             line = {"Amount": Decimal(10), "DetailType": "SalesItemLineDetail", "SalesItemLineDetail": {}}
             body = {"CustomerRef": {"value": writing.customer}, "Line": [line], **writing.fields}
             paper = one.create(Kind.INVOICE, body, writing.note)

@@ -25,7 +25,7 @@ from connectors.simulator.simulator import FIRST_REALM, Simulator
 from connectors.simulator.wire import decode
 
 STRETCH_S = 0.02  # so long steps are made in a row before others are answered
-NIGHT_S = 24 * 3600  # on the clock, so that every night changes the date and nothing else does
+NIGHT_S = 24 * 3600 - 120  # every night changes the date; a token that lives a day can still be used in the morning
 KNOWN = frozenset({"seed", "steps", "rate", "companies", "without", "check", "day_steps"})
 
 
