@@ -18,8 +18,8 @@ from schemas.wire import Outgoing
 if TYPE_CHECKING:
     from streams.topology import System
 
-# Rules 2 differ from rules 1 for documents in another currency than the company's own, rules 3 from rules 2 for
-# payments with money on account, and for no others.
+# Rules 2 differ from rules 1 for documents in another currency than the company's own; rules 3 from rules 2 for such
+# documents that wait, and for payments with money on account.
 _PLAN = """
 SELECT c.rules_version, (
     SELECT count(*) FROM ledger.documents d
@@ -27,7 +27,8 @@ SELECT c.rules_version, (
       AND (2 BETWEEN least(c.rules_version, %(then)s) + 1 AND greatest(c.rules_version, %(then)s)
               AND d.head #>> '{total,1}' <> c.home_currency
            OR 3 BETWEEN least(c.rules_version, %(then)s) + 1 AND greatest(c.rules_version, %(then)s)
-              AND (d.head #>> '{unapplied,0}')::numeric <> 0))
+              AND ((d.head #>> '{unapplied,0}')::numeric <> 0
+                   OR d.booked ? 'waiting' AND d.head #>> '{total,1}' <> c.home_currency)))
 FROM ledger.companies c WHERE c.generation = %(generation)s AND c.company_id = %(company)s
 """
 

@@ -16,7 +16,7 @@ from schemas.accounting import Share
 from schemas.money import Money, zero
 from schemas.quickbooks import CREDIT_MEMO, INVOICE, Payment, PaymentLine, SalesDocument
 from streams.books import Booking, Books, Document, Ended, Key, Link, LinkKey, Reason, Standing, WaitCause, Waiting
-from streams.exchange import Measure, Sides, measure, measure_of, warnings_of
+from streams.exchange import Measure, Sides, at_stake, measure, measure_of, warnings_of
 from streams.placement import Placement, place
 
 _SOURCES = frozenset({"CreditCardCredit"})
@@ -51,7 +51,7 @@ def want_payment(books: Books, document: Document, payment: Payment) -> Booking:
     own = placement._replace(warnings=placement.warnings | warnings_of(books.company, payment))
     signed = _signed_others(payment)
     if signed is None:
-        return _all_waits(document, payment, own, _unbalanced(payment))
+        return _all_waits(books, document, payment, own, _unbalanced(payment))
     invoices = [_target(books, line, payment) for line in _lines(payment, INVOICE)]
     memos = [_target(books, line, payment) for line in _lines(payment, CREDIT_MEMO)]
     blocked = next((memo for memo in memos if memo.project_id is None), None)
@@ -60,7 +60,7 @@ def want_payment(books: Books, document: Document, payment: Payment) -> Booking:
     on_account = _waits_on_account(books, payment, own)
     if spare and (blocked is not None or own.project_id is None or on_account is not None):
         cause = (on_account or own.cause) if blocked is None else blocked.cause
-        return _all_waits(document, payment, own, cause or WaitCause.CREDIT_MEMO_WAITS)
+        return _all_waits(books, document, payment, own, cause or WaitCause.CREDIT_MEMO_WAITS)
     rest = payment.unapplied + _total([amount for _, amount in signed], payment) - spare
     entry = _Entry(books, document, payment, own, rest)
     if blocked is not None:
@@ -211,7 +211,7 @@ class _Entry:
         self._links[key] = Link(amount, on, reason, sides.source, sides.target)
 
     def _wait(self, part: str, cause: WaitCause, amount: Money) -> None:
-        self._waiting[part] = Waiting(cause, self._payment.customer_id, amount, self._payment.received_on)
+        self._waiting[part] = _waiting(self._books, self._payment, cause, amount)
 
 
 def _parts(invoices: list[_Target], memos: list[_Target]) -> tuple[list[_Part], list[tuple[_Target, Money]]]:
@@ -287,8 +287,13 @@ def _unbalanced(payment: Payment) -> WaitCause:
     return WaitCause.JOURNAL_SIGN_OPEN if journals else WaitCause.DOES_NOT_ADD_UP
 
 
-def _all_waits(document: Document, payment: Payment, own: Placement, cause: WaitCause) -> Booking:
-    waiting = {"": Waiting(cause, payment.customer_id, payment.total, payment.received_on)}
+def _waiting(books: Books, payment: Payment, cause: WaitCause, amount: Money) -> Waiting:
+    home = at_stake(books.company, amount, payment.exchange_rate)
+    return Waiting(cause, payment.customer_id, amount, payment.received_on, home)
+
+
+def _all_waits(books: Books, document: Document, payment: Payment, own: Placement, cause: WaitCause) -> Booking:
+    waiting = {"": _waiting(books, payment, cause, payment.total)}
     return Booking(waiting=waiting, warnings=own.warnings, ever=document.booked.ever)
 
 
