@@ -17,14 +17,15 @@ from tests.convergence.living import Asked, Life, stopped
 from tests.intuit import execute
 
 WRONG = (  # what somebody changes in a read table, and where the comparison must see it
+    ("INSERT INTO read_waiting_v1 SELECT generation, company_id, 'CreditMemo', '999999', part, cause, customer_id, "
+     f"amount, currency, accounting_on, since, version FROM read_waiting_v1 WHERE company_id = '{FIRST}' LIMIT 1",
+     "CreditMemo"),
     ("UPDATE read_project_balance_v1 SET refunds = refunds + 0.01", "project"),
     ("UPDATE read_project_documents_v1 SET total = total - 0.01 WHERE record_type = 'Invoice'", "Invoice"),
     ("UPDATE read_project_documents_v1 SET used = used + 0.01 WHERE record_type = 'Invoice'", "customer"),
     ("UPDATE read_payments_v1 SET received = received + 0.01", "Payment"),
     ("DELETE FROM read_waiting_v1 WHERE record_type = 'Invoice'", "Invoice"),
     ("UPDATE read_waiting_v1 SET cause = 'excluded' WHERE record_type = 'Payment'", "Payment"),
-    ("INSERT INTO read_waiting_v1 SELECT generation, company_id, 'CreditMemo', '999999', part, cause, customer_id, "
-     "amount, currency, accounting_on, since, version FROM read_waiting_v1 LIMIT 1", "CreditMemo"),
 )  # fmt: skip
 
 
