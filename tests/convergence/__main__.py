@@ -45,7 +45,7 @@ def options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--companies", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5000, help="over all companies together")
     parser.add_argument("--profile", default="storm", help="calm, ordinary day or storm")
-    parser.add_argument("--rate", default="60/s", help="steps a second while the storm blows, or max")
+    parser.add_argument("--rate", default="80/s", help="steps a second while the storm blows, or max")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the logs and the truth here, for each seed")
     parser.add_argument("--list", action="store_true", help="every waiting record, not only their kinds")
     given = parser.parse_args(arguments)
