@@ -102,7 +102,7 @@ def compare(seed: int, number: int, steps: int, order: int | None = None) -> dic
                 assert placed.project_id == form["determined_project"], (record_id, form, placed)
     wanted, balances = expected(said), world.balances()
     for project_id, currencies in said["projects"].items():
-        balance = balances.pop(project_id)
+        balance = balances.pop(project_id, Balance())
         assert beyond(currencies["USD"], balance) == {}, project_id
         exact = wanted.figures[project_id, "USD"]
         ours = (balance.invoiced, balance.tax, balance.credited, balance.cash, balance.O, balance.C, balance.U)
