@@ -25,7 +25,7 @@ from tests.acceptance.running import Running
 from tests.convergence.comparing import Comparison, Difference, compare
 from tests.intuit import execute
 
-PAST = 5  # one step in so many is lived before the companies are connected: their history
+PAST_SHARE = 5  # one step in so many is lived before the companies are connected: their history
 DAYS = {"past": 4, "life": 8}  # in a night on Intuit's clock what is late comes, tokens end, rates move
 DAY_STEPS_MIN = 400  # in a storm: a grant whose renewal was lost in the night must be renewed before the next one
 MAPPED_AT = (0.25, 0.5, 0.75)  # of the life, people map half of what is new
@@ -81,11 +81,11 @@ class Life:
     def live(self) -> Lived:
         """From nothing to the comparison; every process keeps running."""
         self._begin()
-        self._play("past", self.asked.steps // PAST)
+        self._play("past", self.asked.steps // PAST_SHARE)
         self._connect()
         self.running.simulator("PUT", "/profile", {"name": self.asked.profile, "seed": self.asked.seed})
         self.since = self.running.simulator("GET", "/clock")["now"]
-        self._play("life", self.asked.steps - self.asked.steps // PAST)
+        self._play("life", self.asked.steps - self.asked.steps // PAST_SHARE)
         life = self.running.simulator("GET", "/live")
         faults = self._faults()
         self._settle()
