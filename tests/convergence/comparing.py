@@ -1,6 +1,7 @@
 """The read tables of one company against the simulator's truth, to the cent.
 
-Reads: read_project_balance, read_project_documents, read_payments, read_waiting; the truth. Writes: nothing.
+Reads: read_project_balance, read_project_documents, read_payments, read_payment_allocations, read_waiting; the truth.
+Writes: nothing.
 Guarantees: every project in every currency, every customer, every document and everything that waits is compared, from
 both sides: what only one of them knows is a difference.
 """
@@ -69,6 +70,7 @@ def compare(company_id: str, truth: dict[str, Any], rows: Rows) -> Comparison:
     _projects(found, truth, wanted, {(row[0], row[1]): row[2:] for row in rows(_BALANCE, company_id)})
     _forms(found, wanted, documents)
     _shares(found, wanted, payments)
+    _settled(found, wanted, {(row[0], row[1], row[2]): row[3] for row in rows(_ALLOCATIONS, company_id)})
     _customers(found, truth, wanted, documents, payments)
     _waits(found, wanted, {(row[0], row[1], row[2]): row[3:] for row in rows(_WAITING, company_id)})
     return found
@@ -143,6 +145,13 @@ def _shares(found: Comparison, wanted: Expected, rows: list[tuple[Any, ...]]) ->
     for key in sorted({*ours, *theirs}):
         where = f"{PAYMENT} {key[0]} in {key[1]}"
         found.equal("shares of payments", where, "received, unapplied", _said(ours, key), _said(theirs, key))
+
+
+def _settled(found: Comparison, wanted: Expected, ours: Mapping[tuple[str, str, str], Decimal]) -> None:
+    """What each payment settles of each invoice, cash and credit together; credit of another project is in both."""
+    for key in sorted({*ours, *wanted.settled}):
+        where = f"{PAYMENT} {key[0]} to {INVOICE} {key[2]} in {key[1]}"
+        found.equal("allocations", where, "settled", ours.get(key, ZERO), wanted.settled.get(key, ZERO))
 
 
 def _said(rows: Mapping[Any, tuple[Any, ...]], key: object) -> str:
@@ -238,6 +247,10 @@ _DOCUMENTS = """
 _PAYMENTS = """
     SELECT payment_id, project_id, customer_id, currency, CASE WHEN state = 'open' THEN received ELSE 0 END, unapplied
     FROM read_payments WHERE company_id = %s
+"""
+_ALLOCATIONS = """
+    SELECT payment_id, project_id, target_id, sum(amount) FROM read_payment_allocations
+    WHERE company_id = %s AND target_type = 'Invoice' AND target_id <> '' GROUP BY payment_id, project_id, target_id
 """
 _WAITING = """
     SELECT record_type, record_id, part, cause, customer_id, amount, currency FROM read_waiting WHERE company_id = %s

@@ -66,6 +66,7 @@ class Expected:
     shares: defaultdict[tuple[str, str], list[Decimal]] = field(
         default_factory=lambda: defaultdict(lambda: [ZERO, ZERO])
     )  # (payment, project): received, unapplied
+    settled: dict[tuple[str, str, str], Decimal] = field(default_factory=dict)  # payment, project, invoice
     waiting: dict[Part, Wait] = field(default_factory=dict)
     figures: defaultdict[Place, dict[str, Decimal]] = field(
         default_factory=lambda: defaultdict(lambda: dict.fromkeys(FIGURES, ZERO))
@@ -187,13 +188,20 @@ class _Division:
             due[invoice.id] -= amount
             if self._project(invoice) is None:
                 self._form(memo).unbooked += amount
+            elif self._project(memo) != self._project(invoice):  # credit of another project: both sides say so
+                self._settle(memo, invoice, amount)
         for invoice in self.invoices:
             project = self._project(invoice)
             if project is None:
                 self._wait(invoice.part, invoice.amount, invoice)
                 self._leave((invoice,))
-            elif due[invoice.id]:
-                self._receive(project, due[invoice.id], ZERO)
+                continue
+            self._settle(invoice, invoice, invoice.amount)
+            self._receive(project, due[invoice.id], ZERO)
+
+    def _settle(self, side: Line, invoice: Line, amount: Decimal) -> None:
+        key = self.number, str(self._project(side)), invoice.id
+        self.found.settled[key] = self.found.settled.get(key, ZERO) + amount
 
     def _rest(self, spare: Decimal) -> None:
         """Money on account follows the payment's own mapping, lines to what is not kept here a parent's too."""
