@@ -244,8 +244,9 @@ def _is_fatal(error: KafkaError) -> bool:
 
 
 def _refuse_too_large(record: Outgoing) -> None:
-    headers = sum(len(name) + len(value) + 10 for name, value in record.headers)
-    size = len(record.key.encode()) + len(record.value or b"") + headers + _RECORD_BYTES
+    size = len(record.key.encode()) + len(record.value or b"") + _RECORD_BYTES
+    for name, value in record.headers:
+        size += len(name) + len(value) + 10
     if size > MESSAGE_BYTES_MAX:
         limit = MESSAGE_BYTES_MAX - _RECORD_BYTES
         raise UnprocessableError(f"a record for {record.topic} has {size} bytes; a broker takes at most {limit}")
