@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 NAMESPACE = "intoaec.changes"
-RULES_VERSION = 2  # the newest rules of meaning; 1: nothing in home currency, 2: home sides and exchange differences
+RULES_VERSION = 3  # the newest rules of meaning
+# 1: nothing in home currency. 2: home sides and exchange differences.
+# 3: money on account goes by own mappings alone; what waits is stated in home currency, too.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ Source: design, topic `company-events`.
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from schemas.money import Money
@@ -87,12 +87,18 @@ class RequestRefused:
 class RecordWaiting:
     """A record, or a part of a payment, reaches no project until somebody or something decides."""
 
-    schema_version: ClassVar[int] = 1
+    schema_version: ClassVar[int] = 2
     part: str  # "" the whole record, "unapplied", or "Invoice:17" for the line to that invoice
     cause: str  # see streams.books.WaitCause
     customer_id: str
     amount: Money | None  # what is at stake
+    home_amount: Money | None  # the same at the record's own rate; None: it is in home currency, or was not stated
     accounting_on: date | None
+
+    @staticmethod
+    def upcast_v1_v2(body: dict[str, Any]) -> dict[str, Any]:
+        """v1 said nothing in home currency."""
+        return body | {"home_amount": None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

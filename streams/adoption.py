@@ -18,13 +18,18 @@ from schemas.wire import Outgoing
 if TYPE_CHECKING:
     from streams.topology import System
 
-# Rules 2 differ from rules 1 for documents in another currency than the company's own, and for no others.
+# Rules 2 differ from rules 1 for documents in another currency than the company's own; rules 3 from rules 2 for such
+# documents that wait, and for payments with money on account.
 _PLAN = """
 SELECT c.rules_version, (
     SELECT count(*) FROM ledger.documents d
     WHERE d.generation = c.generation AND d.company_id = c.company_id
-      AND d.head #>> '{total,1}' <> c.home_currency)
-FROM ledger.companies c WHERE c.generation = %s AND c.company_id = %s
+      AND (2 BETWEEN least(c.rules_version, %(then)s) + 1 AND greatest(c.rules_version, %(then)s)
+              AND d.head #>> '{total,1}' <> c.home_currency
+           OR 3 BETWEEN least(c.rules_version, %(then)s) + 1 AND greatest(c.rules_version, %(then)s)
+              AND ((d.head #>> '{unapplied,0}')::numeric <> 0
+                   OR d.booked ? 'waiting' AND d.head #>> '{total,1}' <> c.home_currency)))
+FROM ledger.companies c WHERE c.generation = %(generation)s AND c.company_id = %(company)s
 """
 
 
@@ -41,11 +46,12 @@ async def plan(system: "System", company_id: str, rules_version: int) -> Plan:
     if not 1 <= rules_version <= changes.RULES_VERSION:
         raise UnprocessableError(f"Rules {rules_version} are not known: there are 1 to {changes.RULES_VERSION}.")
     async with transaction(system.connections) as connection:
-        cursor = await connection.execute(_PLAN, (system.settings.topic_generation, company_id))
+        asked = {"generation": system.settings.topic_generation, "company": company_id, "then": rules_version}
+        cursor = await connection.execute(_PLAN, asked)
         row = await cursor.fetchone()
     if row is None:
         raise UnprocessableError(f"The ledger knows no company {company_id} yet.")
-    return Plan(row[0], rules_version, 0 if row[0] == rules_version else row[1])
+    return Plan(row[0], rules_version, row[1])
 
 
 async def adopt(system: "System", company_id: str, rules_version: int) -> None:

@@ -139,9 +139,12 @@ def _project_refusal(books: Books, project_id: str) -> str | None:
 def _reference_refusal(books: Books, request: changes.MapCustomer) -> str | None:
     """A reference number names one project of the company; a project's own id always wins."""
     number = request.reference_number.strip().lower()
-    replaced_scopes = books.customers[request.customer_id].scopes if request.from_on is None else ()
-    free = {request.project_id, *(s.project_id for s in replaced_scopes if s.reference_number.lower() == number)}
-    others = books.projects_named(number) - free if number else set()
+    namings = books.references.get(number, set()) if number else set()
+    own = {naming.project_id for naming in namings if not naming.customer_id}
+    given = {naming.project_id for naming in namings if naming.customer_id != request.customer_id}
+    kept = _kept_scopes(books.customers[request.customer_id].scopes, request.from_on)
+    given |= {scope.project_id for scope in kept if scope.reference_number.lower() == number}
+    others = (own or given) - {request.project_id} if number else set()
     if others:
         return f"Reference number {request.reference_number} already names project {', '.join(sorted(others))}."
     return None
@@ -164,9 +167,12 @@ def _mapped(request: OfCustomer, customer: CustomerState) -> CustomerState:
 
 
 def _with_scope(scopes: tuple[Scope, ...], scope: Scope) -> tuple[Scope, ...]:
+    return (*_kept_scopes(scopes, scope.from_on), scope)
+
+
+def _kept_scopes(scopes: tuple[Scope, ...], from_on: date | None) -> list[Scope]:
     """A mapping from the beginning replaces all; one from a day on keeps what lies before that day."""
-    kept = [s for s in scopes if scope.from_on is not None and (s.from_on is None or s.from_on < scope.from_on)]
-    return (*kept, scope)
+    return [s for s in scopes if from_on is not None and (s.from_on is None or s.from_on < from_on)]
 
 
 def _mapping_facts(before: CustomerState, after: CustomerState, on: date) -> list[Fact]:

@@ -37,6 +37,7 @@ class WaitCause(StrEnum):
     EXCLUDED = "excluded"  # decided by a person: listed and counted, but nobody has to act
     REFERENCE_ONLY = "reference_only"
     OUT_OF_SCOPE = "out_of_scope"
+    NOT_MAPPED_ITSELF = "not_mapped_itself"  # money on account of a customer whose parent alone is mapped
     INVOICE_UNKNOWN = "invoice_unknown"
     INVOICE_WAITS = "invoice_waits"
     CREDIT_MEMO_UNKNOWN = "credit_memo_unknown"
@@ -105,6 +106,7 @@ class Waiting(NamedTuple):
     customer_id: str
     amount: Money | None
     on: date | None
+    home: Money | None = None  # the amount at the record's own rate, in home currency; None: it is in it, or not stated
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,6 +397,7 @@ def booking_to_plain(booking: Booking) -> dict[str, Any]:
     if booking.waiting:
         plain["waiting"] = {
             part: [w.cause, w.customer_id, None if w.amount is None else _money(w.amount), _day(w.on)]
+            + ([] if w.home is None else [_money(w.home)])
             for part, w in booking.waiting.items()
         }
     if booking.warnings:
@@ -420,8 +423,8 @@ def booking_from_plain(plain: dict[str, Any]) -> Booking:
             for row in plain.get("links", [])
         },
         waiting={
-            part: Waiting(WaitCause(cause), customer, None if money is None else _to_money(money), _to_day(on))
-            for part, (cause, customer, money, on) in plain.get("waiting", {}).items()
+            part: Waiting(WaitCause(cause), customer, _to_optional(money), _to_day(on), *map(_to_money, home))
+            for part, (cause, customer, money, on, *home) in plain.get("waiting", {}).items()
         },
         warnings=plain.get("warnings", {}),
         ended=Ended(plain.get("ended", "")),

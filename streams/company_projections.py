@@ -140,6 +140,8 @@ def _wait(envelope: Envelope, body: RecordWaiting, row: WaitingRow | None) -> Wa
         accounting_on=body.accounting_on,
         since=row.since if row is not None and row.cause == body.cause else envelope.recorded_at,
         version=envelope.version,
+        home_amount=None if body.home_amount is None else body.home_amount.amount,
+        home_currency=None if body.home_amount is None else body.home_amount.currency,
     )
 
 

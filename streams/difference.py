@@ -234,5 +234,6 @@ def _waiting(part: str, waiting: Waiting) -> company.RecordWaiting:
         cause=waiting.cause,
         customer_id=waiting.customer_id,
         amount=waiting.amount,
+        home_amount=waiting.home,
         accounting_on=waiting.on,
     )

@@ -19,6 +19,7 @@ from schemas.quickbooks import PAYMENT, SALES, Payment, SalesDocument
 from streams.books import Books, Company, Document, Ended, Key
 
 HOME_SIDES = 2  # the rules from which on events say their amounts in home currency
+_HOME_STAKES = 3  # those from which on what waits says them, too
 RATE_MISSING = "exchange_rate_missing"  # the warning
 _RATE_MAX = Decimal(10**9)  # above it is no rate: with it, no sum would have more digits than are kept
 _EXACT = Context(prec=2 * DIGITS_MAX, rounding=ROUND_HALF_UP)
@@ -54,6 +55,11 @@ def _has_own_money(head: SalesDocument | Payment) -> bool:
 def at_home(company: Company, amount: Money, rate: ExchangeRate | None) -> Money | None:
     """A whole amount in home currency; None: it is in home currency."""
     return measure(company, amount.currency, rate).take(amount)
+
+
+def at_stake(company: Company, amount: Money, rate: ExchangeRate | None) -> Money | None:
+    """What waits, in home currency at its own rate; None: it is in home currency, or these rules do not state it."""
+    return at_home(company, amount, rate) if company.rules_version >= _HOME_STAKES else None
 
 
 class Measure:

@@ -43,7 +43,7 @@ from streams.books import (
 )
 from streams.decision import REQUESTS, Decision, Opened, Reach
 from streams.difference import Fact, Notice, notices, settled, standing_facts, undone
-from streams.exchange import at_home, is_abroad, sharing, warnings_of
+from streams.exchange import at_home, at_stake, is_abroad, sharing, warnings_of
 from streams.journals import keep_sides
 from streams.merges import follow_up, known_merge, merged_with, oriented, replaced
 from streams.payments import want_payment
@@ -306,7 +306,8 @@ def _booking(books: Books, document: Document) -> Booking:
     warnings = placement.warnings | warnings_of(books.company, document.head)
     if placement.project_id is None or placement.reason is None:
         cause = placement.cause or WaitCause.CUSTOMER_NOT_SYNCED
-        waiting = {"": Waiting(cause, figures.customer_id, figures.total, figures.issued_on)}
+        home = at_stake(books.company, figures.total, document.head.exchange_rate)
+        waiting = {"": Waiting(cause, figures.customer_id, figures.total, figures.issued_on, home)}
         return Booking(waiting=waiting, warnings=warnings, ever=document.booked.ever)
     standing = Standing(placement.reason, figures)
     return Booking(standings={placement.project_id: standing}, warnings=warnings, ever=True)

@@ -1,7 +1,8 @@
 """How one payment is divided over projects, to the cent: TotalAmt + sources = uses + UnappliedAmt.
 
 Pure. QuickBooks does not say which source paid which use: credits go first to invoices of their own project, then by
-numeric invoice id; cash takes the rest. Journal entries stand on either side; the equation says on which.
+numeric invoice id; cash takes the rest. Journal entries stand on either side; the equation says on which. Money on
+account goes by what is decided about the payment or its own customer; a parent's mapping does not take it.
 Source: design section 3, "Payments"; intuit.md section 4.4.
 """
 
@@ -15,12 +16,13 @@ from schemas.accounting import Share
 from schemas.money import Money, zero
 from schemas.quickbooks import CREDIT_MEMO, INVOICE, Payment, PaymentLine, SalesDocument
 from streams.books import Booking, Books, Document, Ended, Key, Link, LinkKey, Reason, Standing, WaitCause, Waiting
-from streams.exchange import Measure, Sides, measure, measure_of, warnings_of
+from streams.exchange import Measure, Sides, at_stake, measure, measure_of, warnings_of
 from streams.placement import Placement, place
 
 _SOURCES = frozenset({"CreditCardCredit"})
 _EITHER = frozenset({"JournalEntry"})
 _SIGNS_MAX = 12  # journal lines whose signs are searched: 4,096 combinations
+_OWN_MAPPINGS = 3  # the rules from which on money on account does not follow a parent's mapping
 
 
 class _Target(NamedTuple):
@@ -49,23 +51,35 @@ def want_payment(books: Books, document: Document, payment: Payment) -> Booking:
     own = placement._replace(warnings=placement.warnings | warnings_of(books.company, payment))
     signed = _signed_others(payment)
     if signed is None:
-        return _all_waits(document, payment, own, _unbalanced(payment))
+        return _all_waits(books, document, payment, own, _unbalanced(payment))
     invoices = [_target(books, line, payment) for line in _lines(payment, INVOICE)]
     memos = [_target(books, line, payment) for line in _lines(payment, CREDIT_MEMO)]
     blocked = next((memo for memo in memos if memo.project_id is None), None)
     credits, uses = (_total([target.line.amount for target in targets], payment) for targets in (memos, invoices))
     spare = max(credits - uses, zero(credits.currency))  # credit that becomes money of this payment
-    if spare and (blocked is not None or own.project_id is None):
-        cause = own.cause if blocked is None else blocked.cause
-        return _all_waits(document, payment, own, cause or WaitCause.CREDIT_MEMO_WAITS)
+    on_account = _waits_on_account(books, payment, own)
+    if spare and (blocked is not None or own.project_id is None or on_account is not None):
+        cause = (on_account or own.cause) if blocked is None else blocked.cause
+        return _all_waits(books, document, payment, own, cause or WaitCause.CREDIT_MEMO_WAITS)
     rest = payment.unapplied + _total([amount for _, amount in signed], payment) - spare
     entry = _Entry(books, document, payment, own, rest)
     if blocked is not None:
         entry.wait_for_lines(invoices, blocked.cause)
     else:
         entry.divide(invoices, memos)
-    entry.settle_rest(signed)
+    entry.settle_rest(signed, on_account)
     return entry.booking()
+
+
+def _waits_on_account(books: Books, payment: Payment, own: Placement) -> WaitCause | None:
+    """Why this payment's unapplied money waits; None: it does not, or there is none."""
+    if not payment.unapplied:
+        return None
+    if own.project_id is None or own.reason is None:
+        return own.cause or WaitCause.CUSTOMER_NOT_SYNCED
+    if own.reason is Reason.PARENT_CUSTOMER and books.company.rules_version >= _OWN_MAPPINGS:
+        return WaitCause.NOT_MAPPED_ITSELF
+    return None
 
 
 class _Entry:
@@ -77,7 +91,6 @@ class _Entry:
         self._home: dict[str, Money] = {}
         self._reasons: dict[str, Reason] = {}
         self._measures: dict[Key, Measure] = {}
-        self._rest_at_home = self._own_measure(zero(rest.currency))
         self._others_at_home = self._own_measure(payment.unapplied)
         self._cash_at_home = self._own_measure(rest)
         self._links: dict[LinkKey, Link] = {}
@@ -144,17 +157,19 @@ class _Entry:
             key = LinkKey("credit_other", own, "", "", memo.line.record_id, memo.project_id or "")
             self._link(key, amount, _later(self._payment.received_on, memo.head), sides)
 
-    def settle_rest(self, signed: list[tuple[PaymentLine, Money]]) -> None:
-        """What is unapplied, and lines to what is not kept here, follow the payment's own project."""
+    def settle_rest(self, signed: list[tuple[PaymentLine, Money]], on_account: WaitCause | None) -> None:
+        """What is unapplied, unless it waits, and lines to what is not kept here follow the payment's own project."""
         payment, project_id = self._payment, self._own.project_id
+        waits = zero(payment.total.currency) if on_account is None else payment.unapplied
+        if on_account is not None:
+            self._wait("unapplied", on_account, waits)
         if project_id is None or self._own.reason is None:
             cause = self._own.cause or WaitCause.CUSTOMER_NOT_SYNCED
-            if payment.unapplied:
-                self._wait("unapplied", cause, payment.unapplied)
             for line, amount in signed:
                 self._wait(_part_name(line), cause, amount)
             return
-        self._receive(project_id, self._rest, self._rest_at_home.take(self._rest), self._own.reason)
+        booked = self._rest - waits
+        self._receive(project_id, booked, self._own_measure(waits).take(booked), self._own.reason)
         for line, amount in signed:
             key = LinkKey("other", project_id, line.record_type, line.record_id)
             self._link(key, amount, payment.received_on, Sides(self._others_at_home.take(amount), None))
@@ -196,7 +211,7 @@ class _Entry:
         self._links[key] = Link(amount, on, reason, sides.source, sides.target)
 
     def _wait(self, part: str, cause: WaitCause, amount: Money) -> None:
-        self._waiting[part] = Waiting(cause, self._payment.customer_id, amount, self._payment.received_on)
+        self._waiting[part] = _waiting(self._books, self._payment, cause, amount)
 
 
 def _parts(invoices: list[_Target], memos: list[_Target]) -> tuple[list[_Part], list[tuple[_Target, Money]]]:
@@ -272,8 +287,13 @@ def _unbalanced(payment: Payment) -> WaitCause:
     return WaitCause.JOURNAL_SIGN_OPEN if journals else WaitCause.DOES_NOT_ADD_UP
 
 
-def _all_waits(document: Document, payment: Payment, own: Placement, cause: WaitCause) -> Booking:
-    waiting = {"": Waiting(cause, payment.customer_id, payment.total, payment.received_on)}
+def _waiting(books: Books, payment: Payment, cause: WaitCause, amount: Money) -> Waiting:
+    home = at_stake(books.company, amount, payment.exchange_rate)
+    return Waiting(cause, payment.customer_id, amount, payment.received_on, home)
+
+
+def _all_waits(books: Books, document: Document, payment: Payment, own: Placement, cause: WaitCause) -> Booking:
+    waiting = {"": _waiting(books, payment, cause, payment.total)}
     return Booking(waiting=waiting, warnings=own.warnings, ever=document.booked.ever)
 
 

@@ -280,6 +280,8 @@ class WaitingRow(NamedTuple):
     accounting_on: date | None
     since: datetime
     version: int
+    home_amount: Decimal | None = None
+    home_currency: str | None = None
 
 
 class WarningRow(NamedTuple):

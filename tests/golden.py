@@ -72,6 +72,7 @@ ORDINARY: dict[str, Any] = {
     "gained": Money(Decimal("118.20"), "EUR"),
     "gained_on": date(2026, 3, 31),
     "generation": 1,
+    "home_amount": Money(Decimal("1353.91"), "EUR"),
     "home_currency": "USD",
     "home_deposit": Money(Decimal("108.31"), "EUR"),
     "home_received": Money(Decimal("2599.50"), "EUR"),

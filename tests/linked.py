@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from schemas import changes
@@ -46,12 +46,6 @@ class Linked(World):
     def dismiss(self, record_type: str, record_id: str) -> Decision:
         return self.ask(changes.DismissWarning, record_type=record_type, record_id=record_id)
 
-    def exclude(self, customer_id: str, *, reference_only: bool = False) -> Decision:
-        version = self.books.customers[customer_id].mapping_version
-        return self.ask(
-            changes.ExcludeCustomer, customer_id=customer_id, reference_only=reference_only, mapping_version=version
-        )
-
     def ask(self, request: Any, **fields: Any) -> Decision:
         """A request of a person."""
         return self.take(request(decision_id=f"d{len(self.decisions)}", person="somebody", **fields))
@@ -75,23 +69,27 @@ class Linked(World):
         return self.take(changes.RecordAbsent(record_type=record_type, record_id=record_id, read_at=read_at))
 
     def paid_with_journals(
-        self, raw: Mapping[str, Any], journals: Mapping[str, bytes], *, at: int | None = None
+        self,
+        raw: Mapping[str, Any],
+        journals: Mapping[str, bytes],
+        *,
+        at: int | datetime | None = None,
+        sync_token: int = 0,
+        read_at: datetime | None = None,
     ) -> Decision:
         """A payment read together with the journal entries that it names."""
         self.minutes += 1
-        plain = json.dumps({"TxnDate": "2026-02-01", "CustomerRef": {"value": "1"}} | dict(raw)).encode()
+        plain = json.dumps({"TxnDate": "2026-02-01", "CustomerRef": {"value": "1"}} | dict(raw), default=str).encode()
         payment = parse_record("Payment", plain, "USD")
         assert isinstance(payment, Payment)
         parsed = {journal_id: parse_journal(each) for journal_id, each in journals.items()}
         sided = with_sides(payment, receivables_account(plain), parsed)
-        read_at = START + timedelta(minutes=self.minutes)
-        revised_at = START + timedelta(minutes=self.minutes if at is None else at)
         change = changes.RecordRead(
             record_type="Payment",
             record_id=payment.record_id,
-            revised_at=revised_at,
-            sync_token=0,
-            read_at=read_at,
+            revised_at=self.moment(at),
+            sync_token=sync_token,
+            read_at=read_at or self.moment(None),
             sealed=b"",
             related=(),
         )

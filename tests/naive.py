@@ -159,13 +159,16 @@ class Naive:
         return {p: figures for p, figures in shown.items() if figures}, waits
 
     def _payment(self, key: Key, payment: Money, found: Any, waits: Any) -> None:
-        own, _ = self.place(key)
+        own, why = self.place(key)
+        unapplied = payment.total + payment.sum_of("CreditMemo", "CreditCardCredit")
+        unapplied -= payment.sum_of("Invoice", "Check", "Expense")
+        on_account = None if why == "parent_customer" else own  # where money on account goes
         memos = {k: a for k, a in payment.lines.items() if k[0] == "CreditMemo"}
         invoices = {k: a for k, a in payment.lines.items() if k[0] == "Invoice"}
         others = {k: a for k, a in payment.lines.items() if k[0] not in ("Invoice", "CreditMemo")}
         spare = max(sum(memos.values(), ZERO) - sum(invoices.values(), ZERO), ZERO)
         blocked = any(self._stand(memo) is None for memo in memos)
-        if spare and (blocked or own is None):
+        if spare and (blocked or own is None or (unapplied and on_account is None)):
             waits[(*key, "")] = payment.total
             return
         if blocked:
@@ -174,11 +177,10 @@ class Naive:
         else:
             self._divide(key, payment, memos, invoices, own, found, waits)
         signed = {k: -a if k[0] == "CreditCardCredit" else a for k, a in others.items()}
-        unapplied = payment.total + payment.sum_of("CreditMemo", "CreditCardCredit")
-        unapplied -= payment.sum_of("Invoice", "Check", "Expense")
+        if on_account is None and unapplied:
+            waits[(*key, "unapplied")] = unapplied
+            unapplied = ZERO
         if own is None:
-            if unapplied:
-                waits[(*key, "unapplied")] = unapplied
             for (kind, number), amount in signed.items():
                 waits[(*key, f"{kind}:{number}")] = amount
             return

@@ -22,6 +22,7 @@ class Balance:
     """One project by the posting table; plain sums over events, as any consumer would keep them."""
 
     invoiced: Decimal = Decimal(0)
+    tax: Decimal = Decimal(0)
     credited: Decimal = Decimal(0)
     cash: Decimal = Decimal(0)
     O: Decimal = Decimal(0)  # noqa: E741 (the design's letter)
@@ -124,6 +125,7 @@ class Balance:
                 self.U += sign * figures.received.amount
             elif name.startswith("Invoice"):
                 self.invoiced += sign * figures.total.amount
+                self.tax += sign * figures.tax.amount
                 self.O += sign * (figures.total.amount - figures.deposit.amount)
                 self.cash += sign * figures.deposit.amount
             elif name.startswith("CreditMemo"):
@@ -163,10 +165,17 @@ class World:
             world.map(str(number), project_id)
         return world
 
-    def read(self, record_type: str, raw: dict[str, Any], *, at: int | None = None) -> Decision:
-        """A record as read; `at` is its LastUpdatedTime in minutes, by default now."""
+    def read(
+        self,
+        record_type: str,
+        raw: dict[str, Any],
+        *,
+        at: int | datetime | None = None,
+        sync_token: int = 0,
+        read_at: datetime | None = None,
+    ) -> Decision:
+        """A record as read; `at` is its LastUpdatedTime, in minutes or as a moment, by default now."""
         self.minutes += 1
-        revised_at = START + timedelta(minutes=self.minutes if at is None else at)
         opened = Opened(
             parse_record(record_type, json.dumps(raw, default=str).encode(), self.books.company.home_currency)
         )
@@ -175,13 +184,17 @@ class World:
         change = changes.RecordRead(
             record_type=record_type,
             record_id=str(raw["Id"]),
-            revised_at=revised_at,
-            sync_token=0,
-            read_at=START + timedelta(minutes=self.minutes),
+            revised_at=self.moment(at),
+            sync_token=sync_token,
+            read_at=read_at or self.moment(None),
             sealed=b"",
             related=(),
         )
         return self.take(change, opened)
+
+    def moment(self, at: int | datetime | None) -> datetime:
+        """Minutes since the beginning as a moment; None: now."""
+        return at if isinstance(at, datetime) else START + timedelta(minutes=self.minutes if at is None else at)
 
     def customer(self, record_id: str, *, parent: str | None = None, name: str | None = None) -> Decision:
         raw: dict[str, Any] = {"Id": record_id, "DisplayName": name or f"Customer {record_id}"}
@@ -284,13 +297,14 @@ class World:
         )
         return self.take(request)
 
-    def assign(self, record_type: str, record_id: str, project_id: str | None) -> Decision:
+    def assign(self, record_type: str, record_id: str, project_id: str | None, *, seen: int | None = None) -> Decision:
         request = changes.AssignDocument(
             decision_id=f"d{len(self.decisions)}",
             person="somebody",
             record_type=record_type,
             record_id=record_id,
             project_id=project_id,
+            assignment_version=seen,
         )
         return self.take(request)
 

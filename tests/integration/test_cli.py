@@ -134,15 +134,24 @@ def test_adopting_rules_says_what_it_would_decide_again_before_it_asks(
             "VALUES (1, '7', 'Invoice', %s, now(), jsonb_build_object('total', jsonb_build_array('9', %s::text)))",
             (str(number), currency),
         )
-    code, out, problem = run("rules", "adopt", "--company", "7")
+    execute(
+        database_url,
+        "INSERT INTO ledger.documents (generation, company_id, record_type, record_id, read_at, head) VALUES "
+        "(1, '7', 'Payment', '1', now(), "
+        '\'{"total": ["9", "USD"], "unapplied": ["0.01", "USD"]}\'), '
+        '(1, \'7\', \'Payment\', \'2\', now(), \'{"total": ["9", "USD"], "unapplied": ["0.00", "USD"]}\')',
+    )
+    adopt = ("rules", "adopt", "--company", "7")
+    code, out, problem = run(*adopt)
     assert (code, problem) == (1, "Nothing was done. Say it again with --yes.\n")
-    assert out == "Company 7: rules 1 now, rules 2 then.\nDocuments that may get adjusting events: 2\n"
+    assert out == "Company 7: rules 1 now, rules 3 then.\nDocuments that may get adjusting events: 3\n"
+    assert "rules 2 then.\nDocuments that may get adjusting events: 2\n" in run(*adopt, "--rules", "2")[1]
     assert asyncio.run(_published(settings)) == []
-    assert run("rules", "adopt", "--company", "7", "--yes")[0] == 0
-    assert [each.body for each in asyncio.run(_published(settings))] == [changes.RulesChanged(rules_version=2)]
-    execute(database_url, "UPDATE ledger.companies SET rules_version = 2")
-    assert "Nothing to do" in run("rules", "adopt", "--company", "7", "--yes")[1]
-    assert "Rules 9 are not known" in run("rules", "adopt", "--company", "7", "--rules", "9")[2]
+    assert run(*adopt, "--yes")[0] == 0
+    assert [each.body for each in asyncio.run(_published(settings))] == [changes.RulesChanged(rules_version=3)]
+    execute(database_url, "UPDATE ledger.companies SET rules_version = 3")
+    assert "Nothing to do" in run(*adopt, "--yes")[1]
+    assert "Rules 9 are not known" in run(*adopt, "--rules", "9")[2]
 
 
 async def _published(settings: Settings) -> list[Recorded[Any, Any]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -185,15 +186,29 @@ async def test_forgotten_company_keeps_its_customers_without_names(connections: 
 
 
 async def test_what_waited_is_unlisted_when_it_is_resolved(connections: Pool) -> None:
-    waiting = company.RecordWaiting(part="", cause="no_project", customer_id="5", amount=money("0"), accounting_on=DAY)
+    waiting = company.RecordWaiting(
+        part="", cause="no_project", customer_id="5", amount=money("0"), home_amount=None, accounting_on=DAY
+    )
     step = projector(connections, "waiting-v1")
     await step.do(delivered([company_event(waiting, "Invoice", "17")], "company-events-g1"))
     assert await rows(connections, "SELECT record_id, amount, currency, since FROM read_waiting") == [
         ("17", 0, "USD", NOON)
     ]
-    resolved = company_event(company.RecordResolved(part=""), "Invoice", "17", version=2)
+    abroad = replace(waiting, amount=money("10", "GBP"), home_amount=money("12.50"))
+    await step.do(delivered([company_event(abroad, "Invoice", "18", version=2)], "company-events-g1"))
+    async with connections.connection() as connection:
+        await connection.execute(
+            b"INSERT INTO ledger.companies (generation, company_id, home_currency) "
+            b"SELECT DISTINCT generation, company_id, 'USD' FROM read_waiting_v1"
+        )
+    listed = "SELECT amount, currency, home_amount, home_currency FROM read_waiting ORDER BY amount"
+    assert await rows(connections, listed) == [
+        (0, "USD", 0, "USD"),
+        (10, "GBP", Decimal("12.50"), "USD"),
+    ]
+    resolved = company_event(company.RecordResolved(part=""), "Invoice", "17", version=3)
     await step.do(delivered([resolved], "company-events-g1"))
-    assert await rows(connections, "SELECT * FROM read_waiting") == []
+    assert await rows(connections, "SELECT record_id FROM read_waiting") == [("18",)]
 
 
 async def test_decisions_keep_the_refusal(connections: Pool) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from tests.situation.playing import Difference, play
-from tests.situation.reading import NotUnderstood, Situation, situations
+from tests.situation.expecting import Difference
+from tests.situation.playing import play
+from tests.situation.reading import NotUnderstood, Situation, gather
 
 OURS = Path(__file__).parents[1] / "situations"
 
@@ -18,16 +19,21 @@ OURS = Path(__file__).parents[1] / "situations"
 def main(folder: Path) -> int:
     """Play them all; the exit code."""
     console = Console(highlight=False, soft_wrap=True)
-    try:
-        found = [(situation, play(situation)) for situation in situations(folder)]
-    except NotUnderstood as error:
-        console.print(f"[red]not understood[/red] {escape(str(error))}")
-        return 2
-    for situation, differences in found:
+    gathered = gather(folder)
+    problems, wrong, right = list(gathered.problems), 0, 0
+    for situation in gathered.situations:
+        try:
+            differences = play(situation)
+        except NotUnderstood as error:
+            problems.append(str(error))
+            continue
+        wrong, right = wrong + bool(differences), right + (not differences)
         _say(console, situation, differences)
-    wrong = sum(bool(differences) for _, differences in found)
-    console.print(f"{len(found) - wrong} situations end as expected, {wrong} do not")
-    return 1 if wrong else 0
+    for problem in problems:
+        console.print(f"[red]not understood[/red]  {escape(problem)}")
+    unread = f", {len(problems)} not understood" if problems else ""
+    console.print(f"{right} situations end as expected, {wrong} do not{unread}")
+    return 2 if problems else 1 if wrong else 0
 
 
 def _say(console: Console, situation: Situation, differences: list[Difference]) -> None:

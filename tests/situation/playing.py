@@ -4,38 +4,28 @@ Pure but for the words it answers. Every situation is also a test of order: betw
 records are read again in other orders and twice, and the books must end the same.
 """
 
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from schemas import changes
-from schemas.accounting import Figures, Share
-from streams.books import Books, Company, Document, Key
-from streams.difference import Fact
+from schemas.errors import UnprocessableError
+from schemas.quickbooks import RECORD_TYPES, parse_instant
+from streams.books import Books, Company, Key
 from tests.linked import Linked, journal
-from tests.rules import Balance
-from tests.situation.reading import DOCUMENTS, FIGURES, HOME_FIGURES, SALES, NotUnderstood, Situation, Step
+from tests.rules import START
+from tests.situation.expecting import Difference, differences, state
+from tests.situation.names import Names
+from tests.situation.reading import DOCUMENTS, SALES, NotUnderstood, Situation, Step
 
-FIRST_ID = 1001
 ORDERS = 4  # other orders of arrival that every situation is played in
 SOURCES = ("CreditMemo", "CreditCardCredit")
 FIELD_ID = "1"  # DefinitionId of the Reference Number
-_KNOWN = (*FIGURES, *HOME_FIGURES)
-_FIGURE = {"exchange gain": "gained"}
 READS = frozenset((*DOCUMENTS, "customer", "void", "delete", "read again", "quickbooks"))
-
-
-class Difference(NamedTuple):
-    """One thing that is not as expected."""
-
-    what: str
-    expected: str
-    found: str
-
-    def __str__(self) -> str:
-        return f"{self.what}: expected {self.expected}, found {self.found}"
 
 
 class Read(NamedTuple):
@@ -43,7 +33,10 @@ class Read(NamedTuple):
 
     key: Key
     raw: dict[str, Any] | None
-    at: int  # LastUpdatedTime, in minutes
+    at: datetime  # LastUpdatedTime
+    sync_token: int = 0
+    read_at: datetime | None = None  # Intuit's time of the answer; None: when it arrives
+    where: str = ""
 
 
 Act = Callable[[Linked], Iterable[Difference]]
@@ -57,10 +50,19 @@ def play(situation: Situation) -> list[Difference]:
         other, _ = script.played(seed)
         found += [
             Difference(f"{what}, read in another order (seed {seed})", expected, got)
-            for (what, expected), (_, got) in zip(_state(first), _state(other), strict=True)
+            for (what, expected), (_, got) in zip(state(first), state(other), strict=True)
             if expected != got
         ]
     return found
+
+
+@contextmanager
+def _told_where(where: str) -> Iterator[None]:
+    """What is not understood is told with its line."""
+    try:
+        yield
+    except (NotUnderstood, UnprocessableError) as error:
+        raise NotUnderstood(f"{where}: {error}") from error
 
 
 class Script:
@@ -69,14 +71,16 @@ class Script:
     def __init__(self, situation: Situation, *, every: Situation | None = None) -> None:
         """`every`: the whole situation, where this is its beginning only: names stand for what they stand for there."""
         self._situation = situation
-        self.names = Names(every or situation)
         self._fields: dict[Key, dict[str, Any]] = {}  # what each record said last
         self._journals: dict[str, bytes] = {}  # journal entries by id
         self._minute = 0
-        self._lines: list[Read | Act] = [*self._beginning()]
+        with _told_where(f"{situation.file}: {situation.name}"):
+            self.names = Names(every or situation)
+            self._lines: list[Read | Act] = [*self._beginning()]
         for step in situation.history:
             self._minute += 1
-            self._lines += self._compiled(step)
+            with _told_where(situation.where(step)):
+                self._lines += self._compiled(step)
 
     def played(self, seed: int | None) -> tuple[Linked, list[Difference]]:
         """The world at the end; with a seed, reads between two requests come in another order and some twice."""
@@ -88,8 +92,9 @@ class Script:
                 reads += reads[::2]
                 random.Random(seed).shuffle(reads)
             for read in reads:
-                world.minutes = max(world.minutes, read.at)
-                _take(world, read, self._journals)
+                world.minutes = max(world.minutes, _minute(read.at))
+                with _told_where(read.where):
+                    _take(world, read, self._journals)
             for act in (line for line in part if not isinstance(line, Read)):
                 found += [difference for difference in act(world) if seed is None]
         return world, found
@@ -99,20 +104,20 @@ class Script:
     def _beginning(self) -> Iterator[Read | Act]:
         situation = self._situation
         yield self._company({})
-        mapped = [str(c["project"]) for c in situation.customers.values() if c.get("project")]
-        for project_id in dict.fromkeys([*mapped, *situation.projects]):
+        for project_id in situation.projects:
             yield _doing(lambda world, p=project_id: world.declare(p))
+        beginning = Step(command="customers", subject="", fields={}, line=0)
         for name, fields in situation.customers.items():
-            yield self._customer(name, fields, 0)
+            yield self._read(beginning, self.names.key(name), self._customer(name, fields))
         for name, fields in situation.customers.items():
             if fields.get("project"):
-                yield self._map(self.names.key(name)[1], fields)
+                yield self._map(beginning, self.names.customer(name), fields)
 
     def _company(self, fields: Mapping[str, Any]) -> Act:
-        name = str(fields.get("reference field", "Reference Number"))
+        name = fields.get("reference field", "Reference Number")
         closed_on = fields.get("books closed on")
         facts = changes.CompanyFacts(
-            home_currency=str(fields.get("home currency", self._situation.home_currency)),
+            home_currency=fields.get("home currency", self._situation.home_currency),
             several_currencies=fields.get("several currencies", True),
             plan="Plus",
             books_closed_on=closed_on,
@@ -127,59 +132,77 @@ class Script:
         fields, subject = step.fields, step.subject
         match step.command:
             case "expect":
-                yield lambda world: Expectation(self.names, fields, self._situation.name).differences(world)
+                yield self._expected(step)
             case "company":
                 yield self._company(fields)
             case "adopt rules":
                 yield _doing(lambda world: world.adopt_rules(int(subject)))
             case "journal":
-                self._journals[self.names.key(subject)[1]] = self._journal(fields)
+                self._journals[self.names.of_kind(subject, "JournalEntry")] = self._journal(fields)
             case "customer":
-                yield self._customer(subject, fields, self._at(fields))
+                yield self._read(step, self.names.key(subject), self._customer(subject, fields))
             case "payment":
-                yield self._read(self.names.key(subject), self._payment(subject, fields), fields)
+                yield self._read(step, self.names.key(subject), self._payment(subject, fields))
             case kind if kind in SALES:
-                yield self._read(self.names.key(subject), self._sale(subject, fields), fields)
+                yield self._read(step, self.names.key(subject), self._sale(subject, fields))
             case "void":
-                yield self._void(self.names.key(subject), fields)
+                yield self._read(step, self.names.key(subject), self._void(self.names.key(subject)))
             case "delete":
-                yield Read(self.names.key(subject), None, self._at(fields))
+                yield self._read(step, self._kept(subject), None)
+            case "not found":
+                key = self._kept(subject)
+                yield _doing(lambda world: world.absent(*key))
             case "read again":
-                key = self.names.key(subject)
-                yield Read(key, self._last(key), self._at(fields) if "at" in fields else self._minute)
+                yield self._read(step, self.names.key(subject), self._last(self.names.key(subject)))
             case "quickbooks":
-                yield self._raw(subject, fields)
+                yield self._raw(step)
             case _:
                 yield from self._request(step)
 
-    def _at(self, fields: Mapping[str, Any]) -> int:
-        return int(fields.get("at", self._minute))
+    def _expected(self, step: Step) -> Act:
+        def act(world: Linked) -> Iterator[Difference]:
+            with _told_where(self._situation.where(step)):
+                found = list(differences(self.names, step.fields, world))
+            yield from (each._replace(what=f"line {step.line}: {each.what}") for each in found)
 
-    def _read(self, key: Key, raw: dict[str, Any], fields: Mapping[str, Any]) -> Read:
-        return Read(key, raw, self._at(fields))
+        return act
+
+    def _read(self, step: Step, key: Key, raw: dict[str, Any] | None) -> Read:
+        fields = step.fields
+        at = START + timedelta(minutes=fields.get("at", self._minute))
+        read_at = START + timedelta(minutes=fields["read at"]) if "read at" in fields else None
+        return Read(key, raw, at, read_at=read_at, where=self._situation.where(step))
 
     def _last(self, key: Key) -> dict[str, Any]:
         if key not in self._fields:
-            raise NotUnderstood(f"{self._situation.name}: {key[0]} {key[1]} was not given before")
+            raise NotUnderstood(f"{key[0]} {key[1]} was not given before: a line with its fields comes first")
         return self._fields[key]
 
-    def _customer(self, name: str, fields: Mapping[str, Any], at: int) -> Read:
+    def _kept(self, name: str) -> Key:
+        """A record of the types that are kept here."""
         key = self.names.key(name)
-        raw = {"Id": key[1], "DisplayName": str(fields.get("name", name)), "Active": fields.get("active", True)}
-        parent = fields.get("parent", self._fields.get(key, {}).get("parent"))
-        if parent is not None:
-            raw["ParentRef"] = {"value": self.names.key(str(parent))[1]}
+        if key[0] not in RECORD_TYPES:
+            raise NotUnderstood(f"records of type {key[0]} are not kept here; of payments, only what they pay is")
+        return key
+
+    def _customer(self, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The customer as it is now: what a line does not name stays as the lines before said."""
+        key = ("Customer", self.names.customer(name))
+        raw = dict(self._fields.get(key, {"Id": key[1], "DisplayName": name, "Active": True}))
+        raw |= {quickbooks: fields[ours] for ours, quickbooks in _OF_CUSTOMERS.items() if ours in fields}
         if "currency" in fields:
             raw["CurrencyRef"] = {"value": fields["currency"]}
-        self._fields[key] = {**raw, "parent": parent}
-        return Read(key, raw, at)
+        if "parent" in fields:
+            raw["ParentRef"] = None if fields["parent"] is None else {"value": self.names.customer(fields["parent"])}
+        self._fields[key] = raw
+        return raw
 
     def _sale(self, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The record as it is now: what a line does not name stays as the lines before said."""
         key = self.names.key(name)
         raw = dict(self._fields.get(key, {"Id": key[1], "TxnDate": "2026-01-15", "DocNumber": name}))
         raw |= self._shared(name, fields)
-        raw |= {quickbooks: str(fields[ours]) for ours, quickbooks in _DATES.items() if ours in fields}
+        raw |= {quickbooks: _day(fields[ours]) for ours, quickbooks in _DATES.items() if ours in fields}
         if "deposit" in fields:
             raw["Deposit"] = fields["deposit"]
         if "tax" in fields:
@@ -196,18 +219,22 @@ class Script:
         key = self.names.key(name)
         found: dict[str, Any] = {}
         if "customer" in fields or key not in self._fields:
-            default = next(iter(self._situation.customers))
-            found["CustomerRef"] = {"value": self.names.key(str(fields.get("customer", default)))[1]}
+            default = next(iter(self._situation.customers), None)
+            payer = fields.get("customer", default)
+            if payer is None:
+                raise NotUnderstood(f"{name} needs a `customer`, since the situation names none")
+            found["CustomerRef"] = {"value": self.names.customer(payer)}
         if "total" in fields or key not in self._fields:
             if "total" not in fields:
-                raise NotUnderstood(f"{self._situation.name}: {name} needs a `total`")
+                raise NotUnderstood(f"{name} needs a `total`")
             found["TotalAmt"] = fields["total"]
-        references = {"project": "ProjectRef", "currency": "CurrencyRef"}
-        found |= {references[k]: {"value": str(fields[k])} for k in references if fields.get(k) is not None}
+        for ours, reference in (("project", "ProjectRef"), ("currency", "CurrencyRef")):
+            if ours in fields:
+                found[reference] = None if fields[ours] is None else {"value": fields[ours]}
         if "rate" in fields:
             found["ExchangeRate"] = fields["rate"]
         if "number" in fields:
-            found["DocNumber" if key[0] in SALES.values() else "PaymentRefNum"] = str(fields["number"])
+            found["DocNumber" if key[0] in SALES.values() else "PaymentRefNum"] = fields["number"]
         return found
 
     def _payment(self, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,9 +242,9 @@ class Script:
         raw = dict(self._fields.get(key, {"Id": key[1], "TxnDate": "2026-02-01", "Line": []}))
         raw |= self._shared(name, fields)
         if "on" in fields:
-            raw["TxnDate"] = str(fields["on"])
+            raw["TxnDate"] = _day(fields["on"])
         if "lines" in fields:
-            raw["Line"] = [self._payment_line(str(target), amount) for target, amount in fields["lines"].items()]
+            raw["Line"] = [self._payment_line(target, amount) for target, amount in fields["lines"].items()]
         raw["UnappliedAmt"] = fields.get("unapplied", _unapplied(raw))
         self._fields[key] = raw
         return raw
@@ -226,98 +253,120 @@ class Script:
         record_type, record_id = self.names.key(target)
         return {"Amount": amount, "LinkedTxn": [{"TxnType": record_type, "TxnId": record_id}]}
 
-    def _void(self, key: Key, fields: Mapping[str, Any]) -> Read:
+    def _void(self, key: Key) -> dict[str, Any]:
         """As QuickBooks leaves a voided document: nothing on it, and what paid it says so itself."""
         raw = self._last(key) | {"TotalAmt": 0, "PrivateNote": "Voided", "Deposit": 0, "TxnTaxDetail": {"TotalTax": 0}}
         raw |= {"Line": [], "UnappliedAmt": 0} if key[0] == "Payment" else {"Line": [{"Amount": 0}]}
         self._fields[key] = raw
-        return Read(key, raw, self._at(fields))
+        return raw
 
-    def _raw(self, record_type: str, fields: Mapping[str, Any]) -> Read:
-        """A whole record, as QuickBooks' API answers it."""
-        raw = {name: value for name, value in fields.items() if name != "at"}
+    def _raw(self, step: Step) -> Read:
+        """A whole record, as QuickBooks' API answers it, its times and its token with it."""
+        answer = {name: value for name, value in step.fields.items() if name not in ("at", "read at")}
+        raw = dict(answer[step.subject]) if isinstance(answer.get(step.subject), dict) else answer
+        if step.subject not in RECORD_TYPES:
+            raise NotUnderstood(f"records of type {step.subject} are not kept here; {', '.join(RECORD_TYPES)} are")
         if "Id" not in raw:
-            raise NotUnderstood(f"{self._situation.name}: a QuickBooks {record_type} without an `Id`")
+            raise NotUnderstood(f"a QuickBooks {step.subject} without an `Id`")
         raw["Id"] = str(raw["Id"])
-        key = (record_type, raw["Id"])
+        key = (step.subject, raw["Id"])
         self._fields[key] = raw
-        return Read(key, raw, self._at(fields))
+        read = self._read(step, key, raw)
+        revised = (raw.get("MetaData") or {}).get("LastUpdatedTime")
+        if revised is not None and "at" not in step.fields:
+            read = read._replace(at=_instant(revised))
+            self._minute = max(self._minute, _minute(read.at))  # what the lines below tell is later
+        if raw is not answer and "time" in answer and read.read_at is None:
+            read = read._replace(read_at=_instant(answer["time"]))
+        return read._replace(sync_token=_token(raw.get("SyncToken", 0)))
 
     def _journal(self, fields: Mapping[str, Any]) -> bytes:
         """Its lines to receivables: by side and customer."""
         sides = (("Debit", fields.get("debit", {})), ("Credit", fields.get("credit", {})))
         return journal(
-            *((side, str(amount), self.names.key(str(c))[1]) for side, lines in sides for c, amount in lines.items())
+            *((side, str(amount), self.names.customer(c)) for side, lines in sides for c, amount in lines.items())
         )
 
     # --- requests of people ---------------------------------------------------------------------------------------
 
     def _request(self, step: Step) -> Iterator[Act]:
-        fields, key = step.fields, self.names.key(step.subject) if step.command not in _NOT_RECORDS else ("", "")
+        fields, subject, seen = step.fields, step.subject, step.fields.get("seen")
         match step.command:
             case "project":
-                yield _doing(lambda world: world.declare(step.subject))
+                yield _doing(lambda world: world.declare(subject))
             case "close project":
-                yield _doing(lambda world: world.take(changes.ProjectClosed(project_id=step.subject)))
+                yield _doing(lambda world: world.take(changes.ProjectClosed(project_id=subject)))
             case "map":
-                yield self._map(key[1], fields)
+                yield self._map(step, self.names.customer(subject), fields)
             case "release":
-                yield self._answered(fields, lambda world: world.release(key[1], seen=_seen(fields)))
+                customer_id = self.names.customer(subject)
+                yield self._answered(step, lambda world: world.release(customer_id, seen=seen))
             case "exclude":
-                by_reference = bool(fields.get("by reference", False))
-                yield self._answered(fields, lambda world: world.exclude(key[1], reference_only=by_reference))
+                customer_id, by_reference = self.names.customer(subject), fields.get("by reference", False)
+                yield self._answered(step, lambda world: world.exclude(customer_id, by_reference, seen=seen))
             case "assign":
-                project = fields.get("project")
-                project_id = None if project is None else str(project)
-                yield self._answered(fields, lambda world: world.assign(*key, project_id))
-            case "link" | "merge" | "decide merge" | "dismiss":
-                yield self._linked(step, key)
-            case _:
-                raise NotUnderstood(f"{self._situation.name}: nobody plays `{step.command}`")
-
-    def _linked(self, step: Step, key: Key) -> Act:
-        fields = step.fields
-        match step.command:
-            case "merge":
-                kept = self.names.key(str(fields["into"]))[1]
-                return _doing(lambda world: world.merged(kept, key[1], at=self._minute))
-            case "link":
-                project = None if fields.get("project") is None else str(fields["project"])
-                return self._answered(fields, lambda world: world.link(step.subject, project, seen=_seen(fields)))
+                key, project = self._kept(subject), fields.get("project")
+                yield self._answered(step, lambda world: world.assign(*key, project, seen=seen))
             case "dismiss":
-                return self._answered(fields, lambda world: world.dismiss(*key))
+                key = self._kept(subject)
+                yield self._answered(step, lambda world: world.dismiss(*key))
+            case "link":
+                project = fields.get("project")
+                yield self._answered(step, lambda world: world.link(subject, project, seen=seen))
             case _:
-                together = bool(fields.get("together", False))
-                return self._answered(
-                    fields, lambda world: world.resolve(key[1], together=together, seen=_seen(fields))
-                )
+                yield self._merge(step)
 
-    def _map(self, customer_id: str, fields: Mapping[str, Any]) -> Act:
-        more: dict[str, Any] = {"reference": str(fields.get("reference", "")), "seen": _seen(fields)}
+    def _merge(self, step: Step) -> Act:
+        vanished, minute = self.names.customer(step.subject), self._minute
+        if step.command == "merge":
+            kept = self.names.customer(step.fields["into"])
+            return _doing(lambda world: world.merged(kept, vanished, at=minute))
+        together, seen = step.fields["together"], step.fields.get("seen")
+        return self._answered(step, lambda world: world.resolve(vanished, together=together, seen=seen))
+
+    def _map(self, step: Step, customer_id: str, fields: Mapping[str, Any]) -> Act:
+        more: dict[str, Any] = {"reference": fields.get("reference") or "", "seen": fields.get("seen")}
         more["from_on"] = fields.get("from")
-        return self._answered(fields, lambda world: world.map(customer_id, str(fields["project"]), **more))
+        return self._answered(step, lambda world: world.map(customer_id, fields["project"], **more))
 
-    def _answered(self, fields: Mapping[str, Any], ask: Callable[[Linked], Any]) -> Act:
-        """A request is accepted, unless the author says with which words it is refused."""
+    def _answered(self, step: Step, ask: Callable[[Linked], Any]) -> Act:
+        """A request is accepted, unless the author says with which words it is refused; `true`: with any."""
+        words = step.fields.get("refused")
 
         def act(world: Linked) -> Iterator[Difference]:
-            decision = ask(world)
-            (accepted, refusal), *_ = decision.answered.values()
-            expected = fields.get("refused")
-            if expected is None and not accepted:
-                yield Difference("a request", "accepted", f"refused: {refusal}")
-            elif expected is not None and (accepted or str(expected).lower() not in refusal.lower()):
-                yield Difference("a request", f"refused with {expected!r}", refusal or "accepted")
+            (accepted, refusal), *_ = ask(world).answered.values()
+            what = f"line {step.line}: {step.command} {step.subject}"
+            if words is None and not accepted:
+                yield Difference(what, "accepted", f"refused: {refusal}")
+            elif words is not None and (accepted or (words != "true" and words.lower() not in refusal.lower())):
+                yield Difference(what, f"refused with {words!r}", refusal or "accepted")
 
         return act
 
 
-_NOT_RECORDS = ("project", "close project", "link")
 _DATES = {"on": "TxnDate", "due": "DueDate"}
+_OF_CUSTOMERS = {"name": "DisplayName", "active": "Active"}
 
 
-def _seen(fields: Mapping[str, Any]) -> int | None:
-    return int(fields["seen"]) if "seen" in fields else None
+def _day(day: Any) -> str | None:
+    return None if day is None else str(day)
+
+
+def _minute(at: datetime) -> int:
+    return math.ceil((at - START) / timedelta(minutes=1))
+
+
+def _instant(text: Any) -> datetime:
+    try:
+        return parse_instant(str(text))
+    except ValueError as error:
+        raise NotUnderstood(f"{text} is no time of QuickBooks: {error}") from error
+
+
+def _token(given: Any) -> int:
+    if not str(given).isdigit():
+        raise NotUnderstood(f"SyncToken: {given} is no whole number")
+    return int(str(given))
 
 
 def _reference_field(text: Any) -> list[dict[str, Any]]:
@@ -345,17 +394,16 @@ def _doing(act: Callable[[Linked], Any]) -> Act:
 
 def _take(world: Linked, read: Read, journals: Mapping[str, bytes]) -> None:
     if read.raw is None:
-        world.gone(*read.key, at=read.at)
+        world.gone(*read.key, at=_minute(read.at))
         return
-    lines = read.raw.get("Line", []) if read.key[0] == "Payment" else []
-    links = [link for line in lines for link in line["LinkedTxn"]]
-    named = {link["TxnId"] for link in links if link["TxnType"] == "JournalEntry"} & set(journals)
+    revision: dict[str, Any] = {"at": read.at, "sync_token": read.sync_token, "read_at": read.read_at}
+    lines = read.raw.get("Line") or [] if read.key[0] == "Payment" else []
+    links = [link for line in lines for link in line.get("LinkedTxn") or []]
+    named = {str(link["TxnId"]) for link in links if link["TxnType"] == "JournalEntry"} & set(journals)
     if named:
-        raw = {name: str(value) if isinstance(value, Decimal) else value for name, value in read.raw.items()}
-        raw["Line"] = [line | {"Amount": str(line["Amount"])} for line in lines]
-        world.paid_with_journals(raw, {number: journals[number] for number in named}, at=read.at)
+        world.paid_with_journals(read.raw, {number: journals[number] for number in named}, **revision)
     else:
-        world.read(read.key[0], {k: v for k, v in read.raw.items() if k != "parent"}, at=read.at)
+        world.read(read.key[0], read.raw, **revision)
 
 
 def _parts(lines: Sequence[Read | Act]) -> Iterator[list[Read | Act]]:
@@ -367,163 +415,3 @@ def _parts(lines: Sequence[Read | Act]) -> Iterator[list[Read | Act]]:
             part = []
         part.append(line)
     yield part
-
-
-# --- names ---------------------------------------------------------------------------------------------------------
-
-
-class Names:
-    """Which record an author's name stands for; QuickBooks' own words `Invoice 1045` stand for themselves."""
-
-    def __init__(self, situation: Situation) -> None:
-        self._situation = situation
-        self._keys: dict[str, Key] = {}
-        for number, (name, fields) in enumerate(situation.customers.items(), start=1):
-            self._keys[name] = ("Customer", str(fields.get("id", number)))
-        customers = len(self._keys)
-        for step in situation.history:
-            kind = {**DOCUMENTS, "customer": "Customer", "journal": "JournalEntry"}.get(step.command)
-            if kind is not None and step.subject not in self._keys:
-                self._keys[step.subject] = (kind, str(step.fields.get("id", FIRST_ID + len(self._keys) - customers)))
-
-    def key(self, name: str) -> Key:
-        """Type and id. Raises NotUnderstood for a name that nothing was given."""
-        if name in self._keys:
-            return self._keys[name]
-        record_type, _, record_id = name.rpartition(" ")
-        if record_type and record_id.isdigit():
-            return record_type, record_id
-        raise NotUnderstood(f"{self._situation.name}: {name!r} names no record; `Type 123` or a name given before does")
-
-    def name(self, key: Key) -> str:
-        """The author's name of a record."""
-        return next((name for name, each in self._keys.items() if each == key), f"{key[0]} {key[1]}")
-
-
-# --- what is expected ------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Expectation:
-    """What an `expect` names, against a world; what it does not name is not compared, lists are whole."""
-
-    names: Names
-    fields: Mapping[str, Any]
-    situation: str
-    found: list[Difference] = field(default_factory=list)
-
-    def differences(self, world: Linked) -> list[Difference]:
-        """In the order in which the file names them."""
-        self.found.clear()
-        for word, expected in self.fields.items():
-            compare: dict[str, Callable[[Linked, Any], None]] = {
-                "balances": self._balances,
-                "waiting": self._waiting,
-                "warnings": self._warnings,
-                "events": self._events,
-                "reasons": self._reasons,
-                "asks to read": self._asks,
-            }
-            compare[word](world, expected or {})
-        return self.found
-
-    def _differ(self, what: str, expected: Any, found: Any) -> None:
-        if expected != found:
-            self.found.append(Difference(what, str(expected), str(found)))
-
-    def _balances(self, world: Linked, expected: Mapping[str, Any]) -> None:
-        balances = world.balances()
-        for project, figures in expected.items():
-            balance = balances.get(str(project), Balance())
-            if figures == "nothing":
-                figures = dict.fromkeys(_KNOWN, Decimal(0))
-            for name, amount in figures.items():
-                if name not in _KNOWN:
-                    raise NotUnderstood(f"{self.situation}: {name!r} is no figure; known are {', '.join(_KNOWN)}")
-                found = getattr(balance, _FIGURE.get(name, name.replace(" ", "_")))
-                self._differ(f"{project} {name}", Decimal(amount), found)
-
-    def _waiting(self, world: Linked, expected: Mapping[str, Any]) -> None:
-        found = {
-            f"{self.names.name(document.key)} {self._part(part)}".strip(): (waiting.cause.value, waiting.amount)
-            for document in world.books.documents.values()
-            for part, waiting in document.booked.waiting.items()
-        }
-        self._differ("what waits", sorted(map(str, expected)), sorted(found))
-        for name, value in expected.items():
-            cause, money = found.get(str(name), ("", None))
-            given = value if isinstance(value, dict) else {"amount": value}
-            if "amount" in given:
-                self._differ(f"{name} waits with", Decimal(given["amount"]), None if money is None else money.amount)
-            if "because" in given:
-                self._differ(f"{name} waits because", str(given["because"]), cause)
-
-    def _part(self, part: str) -> str:
-        record_type, _, record_id = part.partition(":")
-        return self.names.name((record_type, record_id)) if record_id else part
-
-    def _warnings(self, world: Linked, expected: Mapping[str, Any]) -> None:
-        found = {
-            self.names.name(document.key): sorted(document.booked.warnings)
-            for document in world.books.documents.values()
-            if document.booked.warnings
-        }
-        self._differ("warnings", {str(k): sorted(_several(v)) for k, v in expected.items()}, found)
-
-    def _events(self, world: Linked, expected: Sequence[Any]) -> None:
-        found = [self._said(fact) for fact in world.facts if not type(fact.body).__name__.startswith("Customer")]
-        wanted = [str(line).split() for line in expected]
-        shown = [" ".join(line) for line in found]
-        if len(wanted) != len(found) or any(w != f[: len(w)] for w, f in zip(wanted, found, strict=True)):
-            self._differ("events", [" ".join(line) for line in wanted], shown)
-
-    def _said(self, fact: Fact) -> list[str]:
-        """`P1 PaymentApplied Pay I1 400`: project, event, record, what it settles, amount."""
-        body, record = fact.body, self.names.name(fact.record)
-        words = [fact.project_id, type(body).__name__, *record.split()]
-        before, after = getattr(body, "before", None), getattr(body, "after", None)
-        if before is not None or after is not None:
-            amounts = [_amount(figures) for figures in (before, after) if figures is not None]
-            return [*words, " -> ".join(amounts)] if len(amounts) == 1 else [*words, amounts[0], "->", amounts[1]]
-        memo, invoice = getattr(body, "credit_memo_id", ""), getattr(body, "invoice_id", "")
-        words += self.names.name(("CreditMemo", memo)).split() if memo else []
-        words += self.names.name(("Invoice", invoice)).split() if invoice else []
-        if hasattr(body, "other_id"):
-            words += [body.other_type, body.other_id]
-        amount = getattr(body, "applied", None) or getattr(body, "transferred", None)
-        return [*words, _plain(amount.amount)] if amount is not None else words
-
-    def _reasons(self, world: Linked, expected: Mapping[str, Any]) -> None:
-        for name, reason in expected.items():
-            document: Document = world.books.document(self.names.key(str(name)))
-            found = {project: standing.reason.value for project, standing in document.booked.standings.items()}
-            wanted = reason if isinstance(reason, dict) else dict.fromkeys(found, reason)
-            self._differ(f"{name} stands because", wanted or {"?": reason}, found)
-
-    def _asks(self, world: Linked, expected: Sequence[Any]) -> None:
-        asked = {self.names.name(key) for decision in world.decisions for key in decision.reads}
-        self._differ("records asked to be read", sorted(map(str, expected)), sorted(asked))
-
-
-def _several(value: Any) -> list[str]:
-    return [str(each) for each in value] if isinstance(value, list) else [str(value)]
-
-
-def _amount(figures: Figures | Share) -> str:
-    return _plain((figures.received if isinstance(figures, Share) else figures.total).amount)
-
-
-def _plain(amount: Decimal) -> str:
-    return format(amount.normalize(), "f")
-
-
-def _state(world: Linked) -> list[tuple[str, str]]:
-    """What must not depend on the order in which records came."""
-    figures = {p: {n: _plain(a) for n, a in asdict(b).items() if a} for p, b in sorted(world.balances().items())}
-    waits = {f"{d.key}": dict(sorted(d.booked.waiting.items())) for d in world.books.documents.values()}
-    warned = {f"{d.key}": dict(sorted(d.booked.warnings.items())) for d in world.books.documents.values()}
-    return [
-        ("balances", str({p: f for p, f in figures.items() if f})),
-        ("what waits", str(sorted((k, str(v)) for k, v in waits.items() if v))),
-        ("warnings", str(sorted((k, str(v)) for k, v in warned.items() if v))),
-    ]

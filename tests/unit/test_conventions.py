@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,22 @@ def test_decisions_are_numbered_and_every_reference_to_one_is_right() -> None:
         assert len(text.splitlines()) <= 60, f"{path.name} is longer than a page"
     texts = [*modules(*OURS, "tests", "benchmarks"), ROOT / "pyproject.toml", ROOT / "README.md"]
     assert refusals(unknown_decisions, [path for path in texts if path != Path(__file__)]) == {}
+
+
+def test_a_wheel_holds_every_file_that_the_code_reads() -> None:
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    inside = {
+        path
+        for package, patterns in packaged.items()
+        for pattern in patterns
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    read = {path for name in OURS for path in (ROOT / name).rglob("*") if path.is_file() and _is_read(path)}
+    assert sorted(map(str, read - inside)) == []
+
+
+def _is_read(path: Path) -> bool:
+    return path.suffix not in (".py", ".pyc") and ROOT / "schemas/examples" not in path.parents
 
 
 def test_the_documents_that_everyone_looks_for_are_there() -> None:

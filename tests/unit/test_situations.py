@@ -6,10 +6,11 @@ from textwrap import dedent
 
 import pytest
 
+from schemas.accounting import EVENTS
 from streams.books import Reason, WaitCause
 from tests.situation.__main__ import OURS, main
 from tests.situation.playing import play
-from tests.situation.reading import FIELDS, FIGURES, HOME_FIGURES, Situation, situations
+from tests.situation.reading import FIELDS, FIGURES, HOME_FIGURES, WARNINGS, Situation, situations
 from tests.situation.worked import EXAMPLE, PAGE, written
 
 ALL = situations(OURS)
@@ -62,12 +63,37 @@ def test_a_right_expectation_is_told_too(tmp_path: Path, capsys: pytest.CaptureF
         ("- name: x\n  history: [{invoice I1: {totl: 1}}]\n  expect: {waiting: {}}", "`totl` is not known here"),
         ("- name: x\n  history: [{invoice I1: {on: 2026-01-01}}]\n  expect: {waiting: {}}", "needs a `total`"),
         ("- name: x\n  history: [{void I1: {}}]\n  expect: {waiting: {}}", "'I1' names no record"),
-        ("- name: x\n  history: [{invoice I1: {total: 1}}]\n  expect: {balances: {P1: {P: 1}}}", "'P' is no figure"),
+        ("- name: x\n  history: [{invoice I1: {total: 1}}]\n  expect: {balances: {P1: {P: 1}}}", "`P` is not known"),
         ("- name: x\n  history: [{invoice I1: {total: 1}}]", "`expect` is missing"),
         ("- history: [{invoice I1: {total: 1}}]\n  expect: {waiting: {}}", "`name` is missing"),
         ("- name: x\n  history: [invoice]\n  expect: {waiting: {}}", "say once of what the line speaks"),
         ("- name: x\n  history: [{map A: {}}]\n  expect: {waiting: {}}", "needs a `project`"),
         ("- name: x\n  history: [{invoice I1: {total: ten}}]\n  expect: {waiting: {}}", "'ten' is no amount"),
+        (
+            "- name: x\n  history:\n    - invoice I1: {totl: 1}\n  expect: {waiting: {}}",
+            "one.yaml, line 3: x: invoice I1",
+        ),
+        ("- name: x\n  history: [{invoice I1: {total: 1, id: A7}}]\n  expect: {waiting: {}}", "no id of QuickBooks"),
+        ("- name: x\n  history: [{invoice I1: {total: 1, on: 31/1/26}}]\n  expect: {waiting: {}}", "no date"),
+        ("- name: x\n  history: [{invoice I1: {total: 1}}]\n  expect: {balances: {P3: nothing}}", "`P3` is not known"),
+        (
+            "- name: x\n  history: [{invoice I1: {total: 1}}]\n  expect: {events: [P1 Issued I1]}",
+            "`Issued` is not known",
+        ),
+        (
+            "- name: x\n  history: [{invoice I1: {total: 1, customer: C}}]\n  expect: {waiting: {}}",
+            "'C' names no record",
+        ),
+        ("- name: x\n  history: [{invoice A: {total: 1}}]\n  expect: {waiting: {}}", "A is a name of two records"),
+        ("- name: x\n  history: [{customer A: {active: maybe}}]\n  expect: {waiting: {}}", "write true or false"),
+        ("- name: x\n  history: [{merge B: {}}]\n  expect: {waiting: {}}", "`merge` needs a `into`"),
+        ("- name: x\n  customers: [A]\n  history: [{void A: {}}]\n  expect: {waiting: {}}", "a line for each"),
+        ("- name: x\n  history: [{quickbooks Invoice: {Id: 7}}]\n  expect: {waiting: {}}", "'TotalAmt' is missing"),
+        (
+            "- name: x\n  history: [{invoice I: {total: 1, total: 2}}]\n  expect: {waiting: {}}",
+            "line 2: `total` stands twice",
+        ),
+        ("- name: x\n  history:\n\t- void A\n  expect: {waiting: {}}", "with blanks, not with tabs"),
         ("- name: [", "one.yaml"),
         ("!!python/object/apply:os.system [true]", "one.yaml"),
         ("just a text", "`name: value` is expected"),
@@ -80,6 +106,18 @@ def test_a_file_that_is_not_in_the_form_is_refused_with_what_is_wrong(
     (tmp_path / "one.yaml").write_text(text)
     assert main(tmp_path) == 2
     assert said in capsys.readouterr().out
+
+
+def test_one_situation_that_is_not_understood_takes_nothing_from_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "bad.yml").write_text("- name: [")
+    (tmp_path / "one.yaml").write_text(INVOICE + "{balances: {P1: {O: 10.10}}}")
+    assert main(tmp_path) == 2
+    said = capsys.readouterr().out
+    assert "below/bad.yml: line 1" in said
+    assert "1 situations end as expected, 0 do not, 1 not understood" in said
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,7 +165,8 @@ def test_the_example_of_the_form_ends_as_expected(tmp_path: Path) -> None:
 
 def test_the_form_names_every_word_that_a_file_may_hold() -> None:
     words = {*FIELDS, *FIGURES, *HOME_FIGURES, *(word for words in FIELDS.values() for word in words)}
-    words |= {cause.value for cause in WaitCause} | {reason.value for reason in Reason}
+    words |= {cause.value for cause in WaitCause} | {reason.value for reason in Reason} | {*WARNINGS}
+    words |= {event.__name__ for event in EVENTS if not event.__name__.startswith("Customer")}
     assert sorted(word for word in words if not re.search(rf"(?<![\w]){re.escape(word)}(?![\w])", FORM)) == []
 
 
@@ -135,4 +174,4 @@ def test_the_worked_examples_of_the_meaning_are_what_the_rules_make() -> None:
     known = {situation.name: situation for situation in ALL}
     page = PAGE.read_text()
     assert written(page, known) == page, "python -m tests.situation.worked writes the tables anew"
-    assert len(EXAMPLE.findall(page)) >= 20
+    assert len(EXAMPLE.findall(page)) >= 45

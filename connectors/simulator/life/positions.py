@@ -162,7 +162,7 @@ class Positions:
             self.exchange_open += gain
 
     def _add_rest(self, payment: Record, note: Note) -> None:
-        """Unapplied money follows the payment's own direct mapping; whether a parent's would do is a rule's to say."""
+        """Unapplied money follows the payment's own direct mapping; a parent's takes none of it."""
         rest = payment.unapplied
         if not rest:
             return
@@ -170,9 +170,6 @@ class Positions:
         self.customers[str(payment.customer_id)].home_balance -= home
         if note.determined is None or not note.is_direct:
             self._wait(payment, "unapplied", rest, -rest, note.why)
-            if note.determined is not None:
-                self.projects[note.determined, payment.currency].leave_open("unapplied", ZERO, rest)
-                self.projects[note.determined, payment.currency].leave_open("home_net_receivable", -home, ZERO)
             return
         position = self.projects[note.determined, payment.currency]
         position.add("unapplied", rest)
@@ -220,13 +217,13 @@ class _Division:
             self._invoice_cash()
 
     def _own_cash(self) -> None:
-        """What is unapplied, and lines to what IntoAEC does not keep, are the payment's own project's."""
+        """Unapplied money that does not wait, and lines to what IntoAEC does not keep, are its own project's."""
         spare = max(_total(self.memos) - _total(self.invoices), ZERO)
-        rest = self.payment.unapplied + _total(self.other_uses) - spare
+        rest = _total(self.other_uses) - spare + (self.payment.unapplied if self.note.is_direct else ZERO)
         own = self.note.determined
         if own is None or not rest:
             return
-        if self.note.is_direct and not self.other_sources and not spare:
+        if not self.other_sources and not spare:
             self._cash(own, rest)
         else:
             self._position(own).leave_open("cash_received", -_total(self.other_sources), max(rest, ZERO))
