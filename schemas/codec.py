@@ -34,7 +34,6 @@ HEADER_BYTES = 5
 EnvelopeT = TypeVar("EnvelopeT")
 BodyT = TypeVar("BodyT")
 Builder = Callable[[Any], Any]
-Writer = Callable[[Any], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +64,8 @@ class SchemaIds:
             schema_id: (contract, fastavro.parse_schema(_physical(contract.schema), named_schemas={}))
             for schema_id, contract in contracts.items()
         }
-        self._ids = {(c.subject, c.version): schema_id for schema_id, (c, _) in self._by_id.items()}
-        self._writers: dict[type, tuple[bytes, Writer, Writer]] = {}
+        self._ids = {(c.subject, c.version): (schema_id, parsed) for schema_id, (c, parsed) in self._by_id.items()}
+        self._writers: dict[type, tuple[bytes, Any, Builder, Builder]] = {}
         self._readers: dict[int, Callable[[io.BytesIO], Recorded[Any, Any]]] = {}
 
     def encode(self, message: Recorded[Any, Any]) -> bytes:
@@ -75,8 +74,11 @@ class SchemaIds:
         writer = self._writers.get(body_type)
         if writer is None:
             writer = self._writers[body_type] = self._writer(body_type)
-        head, write_envelope, write_body = writer
-        return head + write_envelope(message.envelope) + write_body(message.body)
+        head, parsed, plain_envelope, plain_body = writer
+        out = io.BytesIO()
+        out.write(head)
+        fastavro.schemaless_writer(out, parsed, plain_envelope(message.envelope) | plain_body(message.body))
+        return out.getvalue()
 
     def decode(self, value: bytes | None) -> Recorded[Any, Any]:
         """The message in its newest shape. Raises UnprocessableError with the reason when it is none of ours."""
@@ -99,11 +101,11 @@ class SchemaIds:
             raise UnprocessableError(f"schema id {schema_id} is not known here; is another registry in use?")
         return self._by_id[schema_id][0]
 
-    def _writer(self, body_type: type) -> tuple[bytes, Writer, Writer]:
+    def _writer(self, body_type: type) -> tuple[bytes, Any, Builder, Builder]:
         message_type = message_types()[body_type]
-        schema_id = self._ids[message_type.subject, message_type.version]
+        schema_id, parsed = self._ids[message_type.subject, message_type.version]
         head = MAGIC + schema_id.to_bytes(4, "big")
-        return head, _record_writer(message_type.envelope), _record_writer(body_type)
+        return head, parsed, _plain(message_type.envelope), _plain(body_type)
 
     def _reader(self, schema_id: int) -> Callable[[io.BytesIO], Recorded[Any, Any]]:
         contract = self.contract(schema_id)
@@ -243,92 +245,14 @@ def _inner(hint: Any) -> Any:
     return next(arg for arg in get_args(hint) if arg is not type(None))
 
 
-# --- instances -> bytes ------------------------------------------------------------------------------------------
-# Avro's binary form of the few types we use, without a look at the types for each message: fastavro would write the
-# same bytes (a test compares them) from dicts that must be made first, at three times the cost. It reads them.
-# Source: Avro 1.11, "Binary Encoding".
+# --- instances <-> plain values ----------------------------------------------------------------------------------
+# fastavro turns logical types into Python values one by one and slowly (half of an event's cost), so it sees the
+# physical types only and the few logical types we use are turned here.
 
 _EXACT = Context(prec=2 * DIGITS_MAX)  # a shift of the decimal point must never round
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
-
-
-def _zigzag(value: int) -> bytes:
-    if not -(1 << 63) <= value < 1 << 63:
-        raise ValueError(f"{value} has more than 64 bits")
-    rest = value << 1 if value >= 0 else ~(value << 1)
-    septets = bytearray()
-    while rest > 0x7F:
-        septets.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    septets.append(rest)
-    return bytes(septets)
-
-
-_SMALL = [_zigzag(value) for value in range(1024)]
-
-
-def _long(value: int) -> bytes:
-    return _SMALL[value] if 0 <= value < len(_SMALL) else _zigzag(value)
-
-
-def _bytes(value: bytes) -> bytes:
-    return _long(len(value)) + value
-
-
-def _text(value: str) -> bytes:
-    return _bytes(value.encode())
-
-
-def _decimal_writer(scale: int) -> Writer:
-    def write(value: Decimal) -> bytes:
-        shifted = _EXACT.scaleb(value, scale)
-        unscaled = int(shifted)
-        if unscaled != shifted:
-            raise ValueError(f"{value} has more than {scale} decimal places")
-        return _bytes(unscaled.to_bytes((unscaled.bit_length() + 8) // 8, "big", signed=True))
-
-    return write
-
-
-_write_amount = _decimal_writer(SCALE)
-_WRITE: dict[Any, Writer] = {
-    str: _text,
-    int: _long,
-    bool: lambda value: b"\x01" if value else b"\x00",
-    bytes: _bytes,
-    date: lambda value: _long(value.toordinal() - _EPOCH_DAY),
-    datetime: lambda value: _long((value - _EPOCH) // _MICROSECOND),
-    UUID: lambda value: _text(str(value)),
-    Decimal: _write_amount,
-    ExchangeRate: _decimal_writer(RATE_SCALE),
-    Money: lambda money: _write_amount(money.amount) + _text(money.currency),
-}
-
-
-@cache
-def _record_writer(shape: type) -> Writer:
-    names = tuple(field.name for field in fields(shape))
-    hints = get_type_hints(shape)
-    writers = [_value_writer(hints[name]) for name in names]
-    several: Builder = attrgetter(*names) if len(names) > 1 else lambda one: tuple(getattr(one, n) for n in names)
-    return lambda instance: b"".join([write(value) for write, value in zip(writers, several(instance), strict=True)])
-
-
-def _value_writer(hint: Any) -> Writer:
-    if _is_optional(hint):
-        inner = _value_writer(_inner(hint))
-        return lambda value: b"\x00" if value is None else b"\x02" + inner(value)
-    if get_origin(hint) is tuple:
-        item = _value_writer(get_args(hint)[0])
-        return lambda values: b"".join([_long(len(values)), *map(item, values), b"\x00"]) if values else b"\x00"
-    return _WRITE[hint] if hint in _WRITE else _record_writer(hint)
-
-
-# --- bytes -> instances ------------------------------------------------------------------------------------------
-# fastavro turns logical types into Python values one by one and slowly, so it sees the physical types only and the
-# few logical types we use are turned here.
 
 
 def _physical(schema: Any) -> Any:
@@ -342,6 +266,17 @@ def _physical(schema: Any) -> Any:
     return {key: _physical(value) if key in ("type", "fields", "items") else value for key, value in schema.items()}
 
 
+def _decimal_writer(scale: int) -> Builder:
+    def write(value: Decimal) -> bytes:
+        shifted = _EXACT.scaleb(value, scale)
+        unscaled = int(shifted)
+        if unscaled != shifted:
+            raise ValueError(f"{value} has more than {scale} decimal places")
+        return unscaled.to_bytes((unscaled.bit_length() + 8) // 8, "big", signed=True)
+
+    return write
+
+
 def _decimal_reader(scale: int) -> Builder:
     def read(value: bytes) -> Decimal:
         return _EXACT.scaleb(Decimal(int.from_bytes(value, "big", signed=True)), -scale)
@@ -349,7 +284,14 @@ def _decimal_reader(scale: int) -> Builder:
     return read
 
 
-_read_amount = _decimal_reader(SCALE)
+_write_amount, _read_amount = _decimal_writer(SCALE), _decimal_reader(SCALE)
+_WRITE: dict[Any, Builder] = {
+    date: lambda value: value.toordinal() - _EPOCH_DAY,
+    datetime: lambda value: (value - _EPOCH) // _MICROSECOND,
+    UUID: str,
+    Decimal: _write_amount,
+    ExchangeRate: _decimal_writer(RATE_SCALE),
+}
 _READ: dict[Any, Builder] = {
     date: lambda value: date.fromordinal(value + _EPOCH_DAY),
     datetime: lambda value: _EPOCH + value * _MICROSECOND,
@@ -357,6 +299,37 @@ _READ: dict[Any, Builder] = {
     Decimal: _read_amount,
     ExchangeRate: _decimal_reader(RATE_SCALE),
 }
+
+
+@cache
+def _plain(shape: type) -> Builder:
+    """Instance -> dict of what Avro writes, without a look at the types for each message."""
+    names = tuple(field.name for field in fields(shape))
+    hints = get_type_hints(shape)
+    steps = [(name, step) for name in names if (step := _plain_value(hints[name])) is not None]
+    several: Builder = attrgetter(*names) if len(names) > 1 else lambda one: tuple(getattr(one, n) for n in names)
+
+    def plain(instance: Any) -> dict[str, Any]:
+        values = dict(zip(names, several(instance), strict=True))
+        for name, step in steps:
+            values[name] = step(values[name])
+        return values
+
+    return plain
+
+
+def _plain_value(hint: Any) -> Builder | None:
+    if hint in _WRITE:
+        return _WRITE[hint]
+    if _is_optional(hint):
+        inner = _plain_value(_inner(hint))
+        return None if inner is None else lambda value: None if value is None else inner(value)
+    if get_origin(hint) is tuple:
+        item = _plain_value(get_args(hint)[0])
+        return list if item is None else lambda values: [item(value) for value in values]
+    if hint is Money:
+        return lambda money: {"amount": _write_amount(money.amount), "currency": money.currency}
+    return _plain(hint) if _is_shape(hint) else None
 
 
 @cache
