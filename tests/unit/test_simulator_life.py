@@ -262,6 +262,19 @@ def test_paper_of_a_quickbooks_project_leads_where_the_customer_that_it_shows_do
             assert writing.note.determined == (writing.note.named or shown.determined), (writing, paper.customer_id)
 
 
+def test_write_off_of_a_quickbooks_project_names_no_project_and_leads_where_its_customer_does() -> None:
+    one = firm(number=2)
+    client = one.create(Kind.CUSTOMER, {"DisplayName": "Quays"}, Note("P1", "P1", Why.CUSTOMER)).id
+    number = str(one.book.next_ids["project"])
+    note = below(one.note_of(client))._replace(linked="P2", quickbooks_project=number)
+    job = one.company.create_project("Quay 7", client, note)
+    invoice = _form(one, Kind.INVOICE, job.id, "P2", "100")
+    one.update(job, {"Active": False})
+    (memo,) = one.book.records[Kind.CREDIT_MEMO].values()
+    assert [record.note.determined for record in (invoice, memo) if record.note] == ["P2", "P1"]
+    assert "ProjectRef" in invoice.fields and "ProjectRef" not in memo.fields
+
+
 def test_reference_decides_before_the_quickbooks_project_and_both_only_behind_the_gate() -> None:
     mapped = Note("P1", "P1", Why.CUSTOMER)
     assert known(mapped, "P1", "", named="P2", linked="P3").determined == "P2"

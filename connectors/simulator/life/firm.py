@@ -151,7 +151,9 @@ class Firm:
         for change in changes:
             record = change.record
             if change.operation == "Create" and record.note is None and record.customer_id is not None:
-                record.note = self.known(record.customer_id, None, "")
+                customer = self.note_of(record.customer_id)
+                linked = customer.linked if "ProjectRef" in record.fields else None  # no write-off names a project
+                record.note = known(customer, None, "", linked=linked)
 
     # ---- choosing ------------------------------------------------------------------------------------------------
 
