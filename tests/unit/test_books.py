@@ -278,3 +278,16 @@ def test_a_settlement_gains_the_difference_of_its_sides_and_nothing_where_they_a
     assert gained(usd("54.00"), usd("54.00")) is None
     assert gained(None, usd("54.00")) is None
     assert gained(usd("54.00"), None) is None
+
+
+def test_a_company_of_which_nothing_was_read_is_decided_by_the_first_rules() -> None:
+    """So were the companies of the builds that knew no versions of rules."""
+    unread = Company("9130")
+    assert (unread.rules_version, unread.several_currencies, unread.active) == (1, False, False)
+
+
+def test_a_document_of_which_nothing_is_known_is_an_empty_one() -> None:
+    known = document(head=sale())
+    world = Books(Company("9130"), documents={known.key: known})
+    assert world.document((INVOICE, "11")) is known
+    assert world.document((INVOICE, "12")) == Document(INVOICE, "12")

@@ -160,7 +160,7 @@ def test_documents_that_still_name_a_vanished_customer_are_read_again() -> None:
     world.invoice("11", "10", "1")
     world.invoice("12", "10", "2")
     keys = [("Invoice", "11"), ("Invoice", "12"), ("Invoice", "13")]
-    assert redecide(world.books, keys, Reach(read_again="2")).reads == {("Invoice", "12")}
+    assert redecide(world.books, keys, Reach(read_again=frozenset({"2"}))).reads == {("Invoice", "12")}
     assert redecide(world.books, keys, Reach(everything=True)).reads == set()
     assert redecide(world.books, keys).outcome == "no difference"
 
