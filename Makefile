@@ -7,7 +7,7 @@ ARGS ?=
 DIR ?= tests/situations
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-reset check test test-whole test-parts situations mutate prove bench lock schemas test-compose clean
+.PHONY: help setup demo demo-reset check test test-whole test-parts situations convergence mutate prove bench lock schemas test-compose clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ situations: setup ## Play accounting situations as data through the rules (DIR=f
 
 mutate: setup ## Make every pure rule wrong in one place and see whether a test notices (ARGS="payments placement")
 	$(BIN)/python -m tests.mutation $(ARGS)
+
+convergence: setup ## Live whole lives in a storm and compare the read tables with the truth (ARGS="--seed 7")
+	$(BIN)/python -m tests.convergence $(ARGS)
 
 prove: setup ## The long proofs: three brokers, many kills, full counts (ARGS="-k name" runs one)
 	$(BIN)/python -m pytest -m prove $(ARGS)

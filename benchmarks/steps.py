@@ -170,17 +170,19 @@ async def _projector(stack: AsyncExitStack, bootstrap: str, database_url: str) -
 async def _through_delivery(
     bootstrap: str, work: Timed, topic: Topic, publish: Callable[[Sequence[Outgoing]], Awaitable[None]], group: str
 ) -> float:
+    step = Step(name=group, reads=(topic,), work=work)
+    await asyncio.wait_for(_delivery(bootstrap, publish).run([step], stop=work.done, ready=lambda: None), 600)
+    return work.per_s
+
+
+def _delivery(bootstrap: str, publish: Callable[[Sequence[Outgoing]], Awaitable[None]]) -> Delivery:
     async def no_parking(step: str, unworkable: object) -> None:
         raise AssertionError(f"{step} parked {unworkable}")
 
     async def no_lag(*_: object) -> int:
         return 0
 
-    delivery = Delivery(bootstrap=bootstrap, session_timeout_s=30, publish=publish, park=no_parking, lag=no_lag)
-    await asyncio.wait_for(
-        delivery.run([Step(name=group, reads=(topic,), work=work)], stop=work.done, ready=lambda: None), 600
-    )
-    return work.per_s
+    return Delivery(bootstrap=bootstrap, session_timeout_s=30, publish=publish, park=no_parking, lag=no_lag)
 
 
 async def _one_by_one(bootstrap: str, work: Any, topic: Topic, records: int, first: int) -> float:

@@ -13,11 +13,12 @@ import logging
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from schemas.errors import TransientError, UnprocessableError
 from schemas.topics import MESSAGE_BYTES_MAX
@@ -51,6 +52,7 @@ class Publisher:
         self._producer: AIOKafkaProducer | None = None
         self._connecting = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
+        self._lanes: dict[tuple[str, int], _Lane] = {}
         limit_log_noise()
 
     async def publish(self, records: Sequence[Outgoing], *, within_s: float = 30.0) -> None:
@@ -103,19 +105,29 @@ class Publisher:
 
     async def _publish(self, records: Sequence[Outgoing]) -> None:
         producer = await self._connected()
-        deliveries: list[asyncio.Future[Any]] = []
+        delivered: list[asyncio.Future[None]] = []
         try:
             counts = {topic: len(await producer.partitions_for(topic)) for topic in {each.topic for each in records}}
+            by_place: dict[tuple[str, int], list[Outgoing]] = {}
             for record in records:
-                deliveries.append(await _send(producer, record, counts[record.topic]))
-            for delivery in deliveries:
-                await delivery
+                place = record.topic, partition_of(record.key, counts[record.topic])
+                by_place.setdefault(place, []).append(record)
+            delivered += [self._lane(producer, place).hand_over(each) for place, each in by_place.items()]
+            for each in delivered:
+                await each
         except KafkaError as error:
             if _is_fatal(error):
                 self._give_up(producer)
             raise
         finally:
-            _forget(deliveries)
+            for each in delivered:
+                _forget(each)
+
+    def _lane(self, producer: AIOKafkaProducer, place: tuple[str, int]) -> "_Lane":
+        lane = self._lanes.get(place)
+        if lane is None or lane.producer is not producer:
+            lane = self._lanes[place] = _Lane(producer, *place)
+        return lane
 
     async def _connected(self) -> AIOKafkaProducer:
         async with self._connecting:
@@ -130,6 +142,76 @@ class Publisher:
             closing = asyncio.create_task(_close(producer))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
+
+
+class _Lane:
+    """The way into one partition: what is handed over while a batch is under way goes along in the next one.
+
+    One future for all records that are handed over together, where the library's `send` makes one for each; and what
+    its `publish` has given up before it was sent is not sent any more.
+    """
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str, partition: int):
+        self.producer = producer
+        self._topic, self._partition = topic, partition
+        self._waiting: list[_Parcel] = []
+        self._sending: asyncio.Task[None] | None = None
+
+    def hand_over(self, records: Sequence[Outgoing]) -> asyncio.Future[None]:
+        """The future is done when the broker has them all; cancelled, it takes back what is not under way."""
+        parcel = _Parcel(records, asyncio.get_running_loop().create_future())
+        self._waiting = [each for each in self._waiting if not each.delivered.done()]
+        self._waiting.append(parcel)
+        if self._sending is None:
+            self._send_waiting()
+        return parcel.delivered
+
+    def _send_waiting(self) -> None:
+        together, self._waiting = [each for each in self._waiting if not each.delivered.done()], []
+        self._sending = asyncio.create_task(self._send(together)) if together else None
+        if self._sending is not None:
+            self._sending.add_done_callback(lambda sent: self._sent(together, sent))
+
+    def _sent(self, together: Sequence["_Parcel"], sent: asyncio.Task[None]) -> None:
+        error = asyncio.CancelledError() if sent.cancelled() else sent.exception()
+        for parcel in together:
+            parcel.settle(error)
+        self._send_waiting()
+
+    async def _send(self, together: Sequence["_Parcel"]) -> None:
+        batch = self.producer.create_batch()
+        for parcel in together:
+            for record in parcel.records:
+                if not _append(batch, record):
+                    await self._deliver(batch)
+                    batch = self.producer.create_batch()
+                    _append(batch, record)
+        await self._deliver(batch)
+
+    async def _deliver(self, batch: BatchBuilder) -> None:
+        await (await self.producer.send_batch(batch, self._topic, partition=self._partition))
+
+
+class _Parcel(NamedTuple):
+    """Records that go into one partition together."""
+
+    records: Sequence[Outgoing]
+    delivered: asyncio.Future[None]
+
+    def settle(self, error: BaseException | None) -> None:
+        """Say how it went, unless nobody waits any more."""
+        if self.delivered.done():
+            return
+        if error is None:
+            self.delivered.set_result(None)
+        else:
+            self.delivered.set_exception(error)
+
+
+def _append(batch: BatchBuilder, record: Outgoing) -> bool:
+    """Whether there was room; the first always finds it."""
+    added = batch.append(timestamp=None, key=record.key.encode(), value=record.value, headers=list(record.headers))
+    return added is not None
 
 
 async def read_from(
@@ -202,23 +284,10 @@ async def _connect(bootstrap: str, client_id: str) -> AIOKafkaProducer:
     return producer
 
 
-async def _send(producer: AIOKafkaProducer, record: Outgoing, partitions: int) -> asyncio.Future[Any]:
-    delivery: asyncio.Future[Any] = await producer.send(
-        record.topic,
-        value=record.value,
-        key=record.key.encode(),
-        partition=partition_of(record.key, partitions),  # the library's own choice costs more, the more partitions
-        headers=list(record.headers),
-    )
-    return delivery
-
-
-def _forget(deliveries: Sequence[asyncio.Future[Any]]) -> None:
-    """Nobody waits for these any more; one that failed has been reported by its `publish`."""
-    for delivery in deliveries:
-        delivery.cancel()
-        if not delivery.cancelled():
-            delivery.exception()
+def _forget(delivered: asyncio.Future[None]) -> None:
+    """Nobody waits for this any more; when it failed, its `publish` has said so."""
+    if not delivered.cancel() and not delivered.cancelled():
+        delivered.exception()
 
 
 async def _close(producer: AIOKafkaProducer) -> None:
@@ -244,8 +313,9 @@ def _is_fatal(error: KafkaError) -> bool:
 
 
 def _refuse_too_large(record: Outgoing) -> None:
-    headers = sum(len(name) + len(value) + 10 for name, value in record.headers)
-    size = len(record.key.encode()) + len(record.value or b"") + headers + _RECORD_BYTES
+    size = len(record.key.encode()) + len(record.value or b"") + _RECORD_BYTES
+    for name, value in record.headers:
+        size += len(name) + len(value) + 10
     if size > MESSAGE_BYTES_MAX:
         limit = MESSAGE_BYTES_MAX - _RECORD_BYTES
         raise UnprocessableError(f"a record for {record.topic} has {size} bytes; a broker takes at most {limit}")

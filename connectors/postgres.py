@@ -4,6 +4,7 @@ Migrations run forward only, each in its own transaction, under a lock: any numb
 """
 
 import re
+import select
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ async def pool(database_url: str, *, connections_max: int = 8) -> AsyncIterator[
         kwargs={
             "options": "-c timezone=UTC -c datestyle=ISO -c lock_timeout=10s -c idle_in_transaction_session_timeout=15s"
         },
-        check=AsyncConnectionPool.check_connection,  # after a restart of the database all are lost at once
+        check=_check,  # after a restart of the database all are lost at once
         open=False,
         timeout=10,
     )
@@ -41,6 +42,14 @@ async def pool(database_url: str, *, connections_max: int = 8) -> AsyncIterator[
         yield connections
     finally:
         await connections.close(timeout=5)
+
+
+async def _check(connection: Connection) -> None:
+    """Raise when the database has ended this connection: then there is something to read. A quiet one costs no trip."""
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    if waiting.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 @asynccontextmanager

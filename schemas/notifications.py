@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from schemas.errors import UnprocessableError
 
@@ -68,8 +68,7 @@ _OPERATIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """One change event of a delivery, not understood yet."""
 
     value: bytes  # exactly Intuit's bytes: a slice of the body
@@ -186,10 +185,8 @@ def _add(split: Split, value: bytes, company: object, event: Any) -> None:
         field = "realmId" if event is None else "intuitaccountid"
         split.unreadable.append(Unreadable(value, f"the event names no company: {field} is missing or no number"))
         return
-    assert isinstance(company, str)
     wire_format = Format.LEGACY if event is None else Format.CLOUDEVENTS
-    cause_id = _cause_id(value, company, event)
-    split.entries.append(Entry(value=value, company_id=company, cause_id=cause_id, format=wire_format))
+    split.entries.append(Entry(value, company, _cause_id(value, company, event), wire_format))
 
 
 def _cause_id(value: bytes, company_id: str, event: Any) -> str:
@@ -279,7 +276,6 @@ def _company_id(event: dict[str, Any], headers: Mapping[str, bytes], cloud: bool
     stated = event.get("intuitaccountid") if cloud else header
     if not _is_id(stated):
         raise UnprocessableError("the event names no company, or its id is no number of up to 20 digits")
-    assert isinstance(stated, str)
     if header not in ("", stated):
         raise UnprocessableError("the event names another company than the header of its record")
     return stated
@@ -311,7 +307,7 @@ def _record_id(event: dict[str, Any], field: str) -> str:
     record_id = event.get(field)
     if not _is_id(record_id):
         raise UnprocessableError(f"{field} is missing or no number of up to 20 digits")
-    return str(record_id)
+    return record_id
 
 
 def _vanished_id(holder: object) -> str | None:
@@ -341,7 +337,7 @@ def _known_cause_id(value: bytes, headers: Mapping[str, bytes], company_id: str,
     )
 
 
-def _is_id(value: object) -> bool:
+def _is_id(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 

@@ -126,7 +126,7 @@ def _fields(raw: bytes) -> Any:
     """The record; the strict reader takes three times as long, so it reads only what may escape NUL or a surrogate."""
     if b"\\u" in raw:
         return strict_json.parse(raw)
-    return json.loads(raw.decode("utf-8"), parse_float=Decimal, parse_constant=_refuse_constant)
+    return _DECODER.decode(raw.decode("utf-8"))
 
 
 def _reason(error: Exception) -> str:
@@ -141,6 +141,9 @@ def _reason(error: Exception) -> str:
 
 def _refuse_constant(text: str) -> object:
     raise ValueError(f"{text} is not an amount")
+
+
+_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant)
 
 
 def _sales_document(record_type: str, fields: dict[str, Any], home_currency: str) -> SalesDocument:

@@ -387,8 +387,7 @@ class Bookkeeper:
     # --- writing -------------------------------------------------------------------------------------------------
 
     async def _write(self, connection: Connection, partition: int, batch: _Batch) -> None:
-        await self._write_heads(connection, batch)
-        await self._log.append(connection, partition, batch.staged)
+        await self._log.append(connection, partition, batch.staged, partial(self._write_heads, connection, batch))
         await _copy(connection, "inputs", _TRAIL, _TRAIL_TYPES, batch.trail)
         await _copy(connection, "causes", _CAUSES, _CAUSES_TYPES, batch.causes)
         await self._execute(connection, "requests_insert", batch.answered)

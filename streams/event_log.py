@@ -6,8 +6,9 @@ occurrence of each version in the topic is in order, and repeats may follow at a
 Source: design section 2, "Publishing".
 """
 
+import asyncio
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID, uuid5
 
@@ -20,6 +21,7 @@ from schemas.wire import Outgoing
 
 EVENT_NAMESPACE = UUID("6f0d3c0e-5a83-5b0f-9a39-0d8b5e0c7a11")
 CHUNK_EVENTS = 2000
+ENCODED_AT_ONCE = 20
 PROJECT, COMPANY = "project", "company"
 _SQL = queries("ledger.sql")
 
@@ -51,21 +53,27 @@ class EventLog:
         self._ids, self._generation, self._publisher = topics.ids, generation, publisher
         self._topic = {PROJECT: topics.accounting_events.name, COMPANY: topics.company_events.name}
 
-    async def append(self, connection: Connection, partition: int, staged: Sequence[Staged]) -> None:
-        """Give every event its version and store it. Raises Fenced when a stream moved under us."""
-        if not staged:
-            return
+    async def append(
+        self,
+        connection: Connection,
+        partition: int,
+        staged: Sequence[Staged],
+        meanwhile: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
+        """Give every event its version and store it. Raises Fenced when a stream moved under us.
+
+        `meanwhile` writes what else belongs to the transaction: the database works on that while events are encoded.
+        """
         streams = {(event.kind, event.stream_id): event.company_id for event in staged}
         before = await self._versions(connection, streams)
-        versions, rows = dict(before), []
-        for event in staged:
-            key = (event.kind, event.stream_id)
-            version = versions[key] = versions[key] + 1
-            event_id = uuid5(EVENT_NAMESPACE, f"{self._generation}/{event.kind}/{event.stream_id}/{version}")
-            message = event.make(event_id, version)
-            name = type(message.body).__name__
-            value = self._ids.encode(message)
-            rows.append((self._generation, *key, version, event_id, name, partition, event.input_offset, value))
+        versions = dict(before)
+        writing = asyncio.create_task(meanwhile())
+        try:
+            rows = await self._rows(partition, staged, versions)
+        finally:
+            await writing  # also after an error: nothing may use the connection when the transaction ends
+        if not staged:
+            return
         await self._store(connection, rows)
         advances = [
             {"kind": k, "stream_id": s, "company_id": streams[k, s], "version": v, "expected": before[k, s]}
@@ -73,9 +81,27 @@ class EventLog:
         ]
         await self._advance(connection, partition, advances)
 
+    async def _rows(
+        self, partition: int, staged: Sequence[Staged], versions: dict[tuple[str, str], int]
+    ) -> list[tuple[Any, ...]]:
+        rows = []
+        for number, event in enumerate(staged):
+            if number % ENCODED_AT_ONCE == 0:
+                await asyncio.sleep(0)  # so that the statement of the meanwhile is sent
+            key = (event.kind, event.stream_id)
+            version = versions[key] = versions[key] + 1
+            event_id = uuid5(EVENT_NAMESPACE, f"{self._generation}/{event.kind}/{event.stream_id}/{version}")
+            message = event.make(event_id, version)
+            name = type(message.body).__name__
+            value = self._ids.encode(message)
+            rows.append((self._generation, *key, version, event_id, name, partition, event.input_offset, value))
+        return rows
+
     async def _versions(
         self, connection: Connection, streams: dict[tuple[str, str], str]
     ) -> dict[tuple[str, str], int]:
+        if not streams:
+            return {}
         asked = json.dumps([{"kind": kind, "stream_id": stream_id} for kind, stream_id in streams])
         cursor = await connection.execute(_SQL["versions"], {"generation": self._generation, "asked": asked})
         versions = dict.fromkeys(streams, 0)

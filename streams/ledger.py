@@ -248,7 +248,8 @@ def _settle(books: Books, decision: Decision, changed: Mapping[Key, Document]) -
     """
     view = _view(books, decision, changed)
     payers = {(PAYMENT, payment_id) for key in changed for payment_id in view.payers.get(key, ())}
-    payers |= sharing(view, map(books.document, changed), changed.values())
+    if paid := {key: document for key, document in changed.items() if key[0] == PAYMENT}:
+        payers |= sharing(view, map(books.document, paid), paid.values())
     moved = dict(changed) | {key: view.document(key) for key in payers if key not in changed}
     undo: list[Fact] = []
     stand: list[Fact] = []

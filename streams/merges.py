@@ -131,14 +131,23 @@ def oriented(merges: tuple[Merge, ...], customers: Mapping[str, CustomerState]) 
     """The merges, with which of the two vanished as far as the records say it; the notices are not believed about that.
 
     An inactive customer has vanished, or one that is not there any more. Nobody vanishes twice, so of two inactive ones
-    the one that vanished elsewhere was kept. What a person has decided stays as it is; of what the records leave open,
-    what was found before holds, unless that one vanished elsewhere.
+    the one that vanished elsewhere was kept; else the first has vanished, for nobody merges into an inactive customer.
+    What a person has decided stays as it is; of what the records leave open, what was found before holds, unless that
+    one vanished elsewhere.
     """
     found = {merge.pair: merge.vanished_id for merge in merges if merge.decided}
-    left = {merge.pair: _inactive(merge, customers) for merge in merges if merge.pair not in found}
-    while only := _only_ones({pair: names - set(found.values()) for pair, names in left.items() if pair not in found}):
+    ended = {merge.pair: _inactive(merge, customers) for merge in merges if merge.pair not in found}
+    firsts = {merge.pair: _first(merge, customers, ended[merge.pair]) for merge in merges if merge.pair in ended}
+    while only := _only_ones(_left(ended, found)) or _only_ones(_left(firsts, found)):
         found |= only
     return tuple(_vanished_in(merge, found) for merge in merges)
+
+
+def _left(
+    names: dict[frozenset[str], frozenset[str]], found: dict[frozenset[str], str]
+) -> dict[frozenset[str], frozenset[str]]:
+    """Who may have vanished in the merges that are open."""
+    return {pair: each - set(found.values()) for pair, each in names.items() if pair not in found}
 
 
 def _only_ones(left: dict[frozenset[str], frozenset[str]]) -> dict[frozenset[str], str]:
@@ -153,6 +162,13 @@ def _inactive(merge: Merge, customers: Mapping[str, CustomerState]) -> frozenset
     if not merge.pair <= {*customers, *merge.gone}:
         return frozenset()
     return frozenset(each for each in merge.pair if each in merge.gone or not customers[each].active)
+
+
+def _first(merge: Merge, customers: Mapping[str, CustomerState], ended: frozenset[str]) -> frozenset[str]:
+    """Of these customers the one that was made inactive first, if their records say which."""
+    times = {each: customers[each].revision.revised_at for each in ended if each not in merge.gone}
+    first = [each for each, at in times.items() if at == min(times.values())]
+    return frozenset(first) if len(first) == 1 and len(times) == len(ended) else frozenset()
 
 
 def _vanished_in(merge: Merge, found: dict[frozenset[str], str]) -> Merge:

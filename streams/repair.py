@@ -25,7 +25,7 @@ from schemas.known import Key, Known, Later, Shown, Sweep
 from schemas.quickbooks import PAYMENT
 from schemas.topics import Topics
 from schemas.wire import Outgoing
-from streams.enrich import Found, QuickBooksReads, Reader, changes_of, journals_of, shown_by
+from streams.enrich import IDS_AT_ONCE, Found, QuickBooksReads, Reader, changes_of, journals_of, shown_by
 from streams.reading import Seals, Wanted, record_envelope, record_gone, record_read
 
 CDC_FULL = 1000  # objects of one answer: there may be more
@@ -258,23 +258,44 @@ class Repair:
         await self.publish(outputs)
 
     async def _confirm(self, company_id: str, deleted: Sequence[Deleted]) -> None:
-        """Every sweep shows a deleted record for 30 days; one that is known to be gone costs no call."""
+        """Every sweep shows a deleted record for 30 days; one that is known to be gone costs no call.
+
+        Change data capture calls living records deleted, and a read can fail to find one that is there. Only who is in
+        no query either is gone: nothing that comes later would bring it back.
+        """
         announced = {_key(company_id, stub): _announced(company_id, stub) for stub in deleted}
         shown = (await self.sweeps.known([company_id], list(announced))).shown
-        for stub in deleted:
-            wanted = announced[_key(company_id, stub)]
-            last = shown.get(wanted.key)
-            if last is not None and last.revised_at is None and last.read_at >= stub.deleted_at:
-                continue
-            answer = await self.quickbooks.read(company_id, stub.record_type, stub.record_id)
-            if not isinstance(answer, Answer):
-                gone = record_gone(wanted, answer.answered_at)
-                output = Outgoing(topic=self.topics.changes.name, key=company_id, value=self.topics.ids.encode(gone))
-                await self.publish([output])
-                await self.sweeps.note_published({wanted.key: Shown(answer.answered_at, None)}, {})
-                continue
-            _log.warning("change data capture called a record deleted that is there", **wanted.key._asdict())
-            await self._publish_records(company_id, answer, "sweep")
+        doubtful = [wanted for wanted in announced.values() if not _known_gone(wanted, shown.get(wanted.key))]
+        there = await self._still_there(company_id, [wanted.key for wanted in doubtful])
+        for wanted in doubtful:
+            if wanted.key not in there:
+                await self._confirm_gone(wanted)
+
+    async def _still_there(self, company_id: str, keys: Sequence[Key]) -> set[Key]:
+        """Publish those that a query shows; returns which."""
+        there: set[Key] = set()
+        for record_type in sorted({key.record_type for key in keys}):
+            ids = [key.record_id for key in keys if key.record_type == record_type]
+            for at in range(0, len(ids), IDS_AT_ONCE):
+                answer = await self.quickbooks.by_ids(company_id, record_type, ids[at : at + IDS_AT_ONCE])
+                await self._publish_living(company_id, answer)
+                there |= {Key(company_id, record_type, record.record_id) for record in answer.records}
+        return there
+
+    async def _confirm_gone(self, wanted: Wanted) -> None:
+        answer = await self.quickbooks.read(*wanted.key)
+        if isinstance(answer, Answer):
+            return await self._publish_living(wanted.key.company_id, answer)
+        gone = record_gone(wanted, answer.answered_at)
+        value = self.topics.ids.encode(gone)
+        await self.publish([Outgoing(topic=self.topics.changes.name, key=wanted.key.company_id, value=value)])
+        await self.sweeps.note_published({wanted.key: Shown(answer.answered_at, None)}, {})
+
+    async def _publish_living(self, company_id: str, answer: Answer) -> None:
+        for record in answer.records:
+            named = {"record_type": record.record_type, "record_id": record.record_id}
+            _log.warning("change data capture called a record deleted that is there", company_id=company_id, **named)
+        await self._publish_records(company_id, answer, "sweep")
 
     # --- the end ------------------------------------------------------------------------------------------------
 
@@ -395,6 +416,10 @@ def _wanted(later: Later) -> Wanted:
 
 def _announced(company_id: str, stub: Deleted) -> Wanted:
     return _wanted(Later(_key(company_id, stub), stub.deleted_at, stub.deleted_at, "", "sweep"))
+
+
+def _known_gone(wanted: Wanted, last: Shown | None) -> bool:
+    return last is not None and last.revised_at is None and last.read_at >= wanted.newest_at
 
 
 def _key(company_id: str, stub: Deleted) -> Key:

@@ -5,6 +5,7 @@ going through all of them again. `tests/naive_figures.py` works the figures out 
 decisions 0008, 0013, 0014, 0016 and 0017, so that it can be checked against them line by line.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -171,16 +172,31 @@ class Naive:
         self._who_vanished()
 
     def _who_vanished(self) -> None:
-        """Of two the inactive one; nobody vanishes twice. What is open yet stays as it was found before, if it can."""
+        """Of two the inactive one, of two inactive ones the first; nobody vanishes twice.
+
+        What is open yet stays as it was found before, if it can.
+        """
         sure = {merge.pair: str(merge.vanished) for merge in self.merges if merge.decided}
-        for _ in self.merges:
-            may = {m.pair: self._may_have_vanished(m) - set(sure.values()) for m in self.merges if m.pair not in sure}
-            for pair, names in may.items():
-                if len(names) == 1 and list(may.values()).count(names) == 1:
-                    (sure[pair],) = names
+        while more := self._only_ones(sure, self._may_have_vanished) or self._only_ones(sure, self._first_to_vanish):
+            sure |= more
         for merge in self.merges:
             known = merge.vanished if merge.vanished not in sure.values() else None
             merge.vanished = sure.get(merge.pair, known)
+
+    def _only_ones(
+        self, sure: dict[frozenset[str], str], may_have: Callable[[Merge], set[str]]
+    ) -> dict[frozenset[str], str]:
+        """Merges in which only one customer may have vanished, who may not have vanished in another."""
+        may = {m.pair: may_have(m) - set(sure.values()) for m in self.merges if m.pair not in sure}
+        single = {pair: names for pair, names in may.items() if len(names) == 1}
+        return {pair: min(names) for pair, names in single.items() if list(single.values()).count(names) == 1}
+
+    def _first_to_vanish(self, merge: Merge) -> set[str]:
+        both = self._may_have_vanished(merge)
+        if len(both) < 2 or both & merge.gone:
+            return set()
+        one, other = sorted(both, key=lambda customer: self.customers[customer].at)
+        return {one} if self.customers[one].at < self.customers[other].at else set()
 
     def _may_have_vanished(self, merge: Merge) -> set[str]:
         if not merge.pair <= self.customers.keys() | merge.gone:

@@ -18,10 +18,10 @@ import logging
 import math
 import os
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 import structlog
@@ -246,21 +246,25 @@ class Ingress:
         """
         answer = NOT_DURABLE
         try:
-            records = [record for arrived in together for record in self._records(arrived)]
-            answer = await self._publish(records, min(arrived.deadline for arrived in together))
+            moment = Moment.now()
+            records = [record for arrived in together for record in self._records(arrived, moment)]
+            answer = await self._publish(records, min([arrived.deadline for arrived in together]))
         finally:  # after an error that nobody foresaw, too, no sender waits in vain
             for arrived in together:
                 arrived.settle(answer)
 
-    def _records(self, arrived: "Arrived") -> list[Outgoing]:
+    def _records(self, arrived: "Arrived", moment: "Moment") -> list[Outgoing]:
         """What one delivery publishes; nothing, and its answer is settled, when the signature is wrong."""
         key_id = self._tokens.signer(arrived.body, arrived.headers.get(b"intuit-signature", b""))
         if key_id is None:
             arrived.settle(UNSIGNED)
             return []
-        delivery = Delivery(key_id, arrived.headers.get(b"intuit-t-id", b""))
+        delivery = Delivery(key_id, arrived.headers.get(b"intuit-t-id", b""), moment)
         split = self._split(arrived.body, delivery)
-        return [*self._published(split, delivery), *self._parked(split, delivery)]
+        records = [self._published(entry, delivery) for entry in split.entries]
+        if split.unreadable:
+            records += [self._parked(each, delivery) for each in split.unreadable]
+        return records
 
     def _split(self, body: bytes, delivery: "Delivery") -> Split:
         try:
@@ -271,34 +275,31 @@ class Ingress:
             _rarely.say(logging.ERROR, "parked", reason=reason, bytes=len(value), delivery_id=delivery.id)
         return split
 
-    def _published(self, split: Split, delivery: "Delivery") -> Iterator[Outgoing]:
-        topic = self._topics.notifications.name
-        for entry in split.entries:
-            yield Outgoing(topic=topic, key=entry.company_id, value=entry.value, headers=delivery.headers(entry))
+    def _published(self, entry: Entry, delivery: "Delivery") -> Outgoing:
+        return Outgoing(self._topics.notifications.name, entry.company_id, entry.value, delivery.headers(entry))
 
-    def _parked(self, split: Split, delivery: "Delivery") -> Iterator[Outgoing]:
+    def _parked(self, unreadable: Unreadable, delivery: "Delivery") -> Outgoing:
         """Never was in a topic, so its place is partition -1 and an offset that the same bytes always get."""
-        for value, reason in split.unreadable:
-            digest = hashlib.sha256(value).digest()
-            envelope = Envelope(
-                change_id=UUID(bytes=digest[:16], version=5),
-                company_id="",
-                origin="webhook",
-                recorded_at=delivery.received_at,
-                correlation_id=delivery.id,
-                causes=(),
-            )
-            body = Parked(
-                step="ingress",
-                topic=self._topics.notifications.name,
-                partition=-1,
-                offset=int.from_bytes(digest[:8], "big") >> 1,
-                reason=reason,
-                error_type=UnprocessableError.__name__,
-                build=self._build,
-                value=value,
-            )
-            yield Outgoing(topic=self._topics.parked.name, key="", value=self._ids.encode(Recorded(envelope, body)))
+        digest = hashlib.sha256(unreadable.value).digest()
+        envelope = Envelope(
+            change_id=UUID(bytes=digest[:16], version=5),
+            company_id="",
+            origin="webhook",
+            recorded_at=delivery.received_at,
+            correlation_id=delivery.id,
+            causes=(),
+        )
+        body = Parked(
+            step="ingress",
+            topic=self._topics.notifications.name,
+            partition=-1,
+            offset=int.from_bytes(digest[:8], "big") >> 1,
+            reason=unreadable.reason,
+            error_type=UnprocessableError.__name__,
+            build=self._build,
+            value=unreadable.value,
+        )
+        return Outgoing(topic=self._topics.parked.name, key="", value=self._ids.encode(Recorded(envelope, body)))
 
     async def _publish(self, records: Sequence[Outgoing], deadline: float) -> Answer:
         try:
@@ -326,16 +327,28 @@ class Arrived(NamedTuple):
             self.answer.set_result(answer)
 
 
+class Moment(NamedTuple):
+    """When deliveries were taken."""
+
+    at: datetime
+    stamp: bytes
+
+    @classmethod
+    def now(cls) -> Self:
+        """This one."""
+        at = datetime.now(UTC)
+        return cls(at, at.isoformat(timespec="microseconds").replace("+00:00", "Z").encode())
+
+
 class Delivery:
     """What all events of one POST share."""
 
-    def __init__(self, key_id: str, trace_id: bytes):
+    def __init__(self, key_id: str, trace_id: bytes, moment: Moment):
         self.id = _random_uuid()
-        self.received_at = datetime.now(UTC)
-        stamp = self.received_at.isoformat(timespec="microseconds").replace("+00:00", "Z").encode()
+        self.received_at = moment.at
         self._shared: tuple[tuple[str, bytes], ...] = (
             ("delivery_id", self.id.encode()),
-            ("received_at", stamp),
+            ("received_at", moment.stamp),
             ("signing_key_id", key_id.encode()),
         )
         if trace_id and len(trace_id) <= TRACE_ID_BYTES_MAX and trace_id.isascii():

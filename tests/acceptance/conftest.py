@@ -1,18 +1,14 @@
 """Running systems: one for all tests that leave it whole, and a maker of others for tests that break theirs."""
 
-import secrets
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg import conninfo, sql
 
-from streams.local_system import LocalSystem, new_environment
 from tests.acceptance.breaking import install_gates
-from tests.acceptance.running import Running
+from tests.acceptance.running import Running, installed
 from tests.conftest import RunningBroker
 
 Start = Callable[..., Running]
@@ -31,14 +27,7 @@ def start(
     made: list[Running] = []
 
     def make(bootstrap: str) -> Running:
-        name = f"acceptance_{secrets.token_hex(4)}"
-        with psycopg.connect(database, autocommit=True) as connection:
-            create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-            connection.execute(create.format(sql.Identifier(name), sql.Identifier(template_database)))
-        url = conninfo.make_conninfo(database, dbname=name)
-        prefix = f"t{secrets.token_hex(4)}-"
-        environment = new_environment(bootstrap, url, TOPIC_PREFIX=prefix, KAFKA_SESSION_TIMEOUT_S="6", BUILD="test")
-        running = Running(LocalSystem(tmp_path_factory.mktemp("system"), environment), url)
+        running = installed(bootstrap, database, tmp_path_factory.mktemp("system"), template_database)
         made.append(running)
         return running
 

@@ -5,27 +5,42 @@ import base64
 import hashlib
 import hmac
 import json
+import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import psycopg
+from psycopg import conninfo, sql
 
 from connectors.cluster import group_positions
 from connectors.kafka import read_from
 from schemas.wire import Incoming
 from streams.demo import OPEN_AMOUNTS, differences
-from streams.local_system import LocalSystem
+from streams.local_system import LocalSystem, new_environment
 from streams.requests import Answered, Mapping, Requests
 from streams.topology import groups, opened, prepare_topics, topics_of
 
 FIRST, SECOND = "9130000000000001", "9130000000000002"
+
+
+def installed(bootstrap: str, server_url: str, folder: Path, template_database: str) -> "Running":
+    """An installation of its own on this broker and this database server, not begun yet."""
+    name = f"acceptance_{secrets.token_hex(4)}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        connection.execute(create.format(sql.Identifier(name), sql.Identifier(template_database)))
+    url = conninfo.make_conninfo(server_url, dbname=name)
+    prefix = f"t{secrets.token_hex(4)}-"
+    environment = new_environment(bootstrap, url, TOPIC_PREFIX=prefix, KAFKA_SESSION_TIMEOUT_S="6", BUILD="test")
+    return Running(LocalSystem(folder, environment), url)
 
 
 @dataclass

@@ -12,9 +12,12 @@ import httpx
 import pytest
 
 from connectors.cluster import create_topics
+from connectors.kafka import Publisher, read_from
 from connectors.local import Broker
 from connectors.quickbooks.webhook import ANSWER_S_MAX, IN_FLIGHT_MAX, PATH
+from schemas.errors import TransientError
 from schemas.topics import topics
+from schemas.wire import Outgoing
 from tests.ingress import (
     IngressProcess,
     Log,
@@ -222,3 +225,19 @@ async def test_stopped_process_answers_what_it_has_begun(ingress: IngressProcess
     assert answer.startswith(b"HTTP/1.1 200")
     ingress.wait()
     assert len(await log.of(one)) == 1
+
+
+async def test_what_was_given_up_before_it_was_sent_is_not_sent_later(own_broker: Broker, prefix: str) -> None:
+    topic = topics(4, prefix=prefix).notifications.name
+    [node] = own_broker.nodes
+    one = company()
+    async with Publisher(own_broker.bootstrap) as publisher:
+        await publisher.publish([Outgoing(topic, one, b"before")])
+        node.freeze()
+        for given_up in (b"under way", b"behind it", b"behind it too"):
+            with pytest.raises(TransientError):
+                await publisher.publish([Outgoing(topic, one, given_up)], within_s=0.3)
+        node.thaw()
+        await publisher.publish([Outgoing(topic, one, b"after")], within_s=RECOVERY_S_MAX)
+    found = [each.value async for batch in read_from(own_broker.bootstrap, topic) for each in batch if each.key == one]
+    assert found == [b"before", b"under way", b"after"]

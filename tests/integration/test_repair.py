@@ -110,6 +110,21 @@ async def test_a_gap_with_lost_webhooks_is_closed(
     assert (closed.gap_since, closed.path) == (before, "change data capture")
 
 
+async def test_a_record_that_is_called_deleted_and_not_found_by_its_id_stays_while_a_query_shows_it(
+    intuit: Intuit, process: Ours, repair: Repair, company_id: str
+) -> None:
+    before = intuit.now()
+    _, ended = intuit.invoice(company_id), intuit.invoice(company_id)
+    intuit.end(company_id, "invoice", ended["Id"], "delete")
+    intuit.fault(kind="false_delete", realm=company_id, count=1)
+    intuit.fault(kind="missing", realm=company_id, route="GET *")
+    await active(process, company_id, before)
+    await settle(process, repair)
+    gone = {(each.record_type, each.record_id) for each in records(process, RecordGone)}
+    assert ("Invoice", ended["Id"]) in gone
+    assert gone.isdisjoint((kind, each["Id"]) for kind in RECORD_TYPES for each in intuit.newest(company_id, kind, 999))
+
+
 async def test_an_outage_is_healed_once_intuit_answers_again(
     intuit: Intuit, process: Ours, repair: Repair, company_id: str
 ) -> None:

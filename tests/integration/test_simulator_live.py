@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -97,6 +98,16 @@ def test_slow_life_can_be_seen_and_stopped_and_only_one_is_played_at_a_time(sim:
     assert sim.ask("DELETE", "/live")["done"] == stopped["done"]
 
 
+def test_so_many_steps_make_a_day_and_every_night_is_a_new_date(sim: Sim) -> None:
+    before = datetime.fromisoformat(sim.ask("GET", "/clock")["now"])
+    sim.ask("POST", "/live", {"seed": 5, "steps": 60, "rate": "max", "companies": [FIRST], "day_steps": 20})
+    assert sim.ended()["state"] == "done"
+    after = datetime.fromisoformat(sim.ask("GET", "/clock")["now"])
+    assert timedelta(hours=71) < after - before < timedelta(hours=73)
+    newest = sim.ask("GET", f"/companies/{FIRST}/records/invoice?limit=20")
+    assert len({invoice["MetaData"]["CreateTime"][:10] for invoice in newest}) > 1
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
@@ -104,6 +115,7 @@ def test_slow_life_can_be_seen_and_stopped_and_only_one_is_played_at_a_time(sim:
         ({"companies": ["1"]}, "there is no company 1"),
         ({"without": ["earthquake"]}, "unknown happenings: earthquake"),
         ({"sped": 1}, "unknown: sped"),
+        ({"day_steps": "few"}, "invalid literal"),
     ],
 )
 def test_life_that_cannot_be_understood_is_refused_with_what_there_is(sim: Sim, asked: Any, said: str) -> None:

@@ -90,6 +90,26 @@ def test_customers_of_different_projects_are_frozen_and_a_person_is_asked() -> N
     assert world.balances()["P2"].O == 570
 
 
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_a_kept_customer_that_was_made_inactive_later_has_not_vanished(order: tuple[int, ...]) -> None:
+    """Its record may be the first that is read after the merge, while the other was last seen before it, active."""
+    world = two_projects()
+    before = figures(world)
+    happened = (
+        lambda: world.merged("2", "1", at=MERGED_AT),
+        lambda: world.inactive("1", at=MERGED_AT),
+        lambda: world.inactive("2", at=MERGED_AT + 1),
+    )
+    for position in order:
+        happened[position]()
+    (merge,) = world.books.company.merges
+    assert (merge.sure, merge.vanished_id, merge.kept_id) == (True, "1", "2")
+    assert world.warnings() == {ASKED: "customer 1: P1; merged into customer 2: P2"}
+    assert figures(world) == before
+    assert world.resolve("1", together=True).outcome == "accepted"
+    assert world.warnings() == {}
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_a_person_decides_and_later_reads_change_nothing_more(together: bool) -> None:
     world = merged(two_projects())

@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connectors.simulator.api.company import Project
 from connectors.simulator.books.audit import violations
 from connectors.simulator.books.notes import NOTHING, Note, Why, below, known
 from connectors.simulator.books.records import Kind, Record, Refused
 from connectors.simulator.life import jobs, sales
-from connectors.simulator.life.bookkeepers import Writing, typed
+from connectors.simulator.life.bookkeepers import Writing, typed, write_up
 from connectors.simulator.life.firm import Firm, Site
 from connectors.simulator.life.happenings import Impossible
 from connectors.simulator.life.play import Pace, Play, new_company, rate_of, summed
@@ -244,6 +245,36 @@ def test_quickbooks_writes_off_a_retired_customer_with_a_memo_that_leads_where_t
     assert memo.note is not None and memo.note.determined == site.project
 
 
+def test_paper_of_a_quickbooks_project_leads_where_the_customer_that_it_shows_does_whoever_was_billed() -> None:
+    """In a firm whose papers name the project-customer; this one is mapped, and its project linked to nothing."""
+    one = firm(number=2)
+    client = one.create(Kind.CUSTOMER, {"DisplayName": "Quays"}, Note("P1", "P1", Why.CUSTOMER)).id
+    note = Note("P2", "P2", Why.CUSTOMER, quickbooks_project=str(one.book.next_ids["project"]))
+    job = one.company.create_project("Quay 7", client, note).id
+    site = Site("P2", client, job, quickbooks_project=note.quickbooks_project)
+    for _ in range(60):
+        with suppress(Impossible):  # nobody can take another job for this one
+            writing = write_up(one, site)
+            line = {"Amount": Decimal(10), "DetailType": "SalesItemLineDetail", "SalesItemLineDetail": {}}
+            body = {"CustomerRef": {"value": writing.customer}, "Line": [line], **writing.fields}
+            paper = one.create(Kind.INVOICE, body, writing.note)
+            shown = one.note_of(str(paper.customer_id))
+            assert writing.note.determined == (writing.note.named or shown.determined), (writing, paper.customer_id)
+
+
+def test_write_off_of_a_quickbooks_project_names_no_project_and_leads_where_its_customer_does() -> None:
+    one = firm(number=2)
+    client = one.create(Kind.CUSTOMER, {"DisplayName": "Quays"}, Note("P1", "P1", Why.CUSTOMER)).id
+    number = str(one.book.next_ids["project"])
+    note = below(one.note_of(client))._replace(linked="P2", quickbooks_project=number)
+    job = one.company.create_project("Quay 7", client, note)
+    invoice = _form(one, Kind.INVOICE, job.id, "P2", "100")
+    one.update(job, {"Active": False})
+    (memo,) = one.book.records[Kind.CREDIT_MEMO].values()
+    assert [record.note.determined for record in (invoice, memo) if record.note] == ["P2", "P1"]
+    assert "ProjectRef" in invoice.fields and "ProjectRef" not in memo.fields
+
+
 def test_reference_decides_before_the_quickbooks_project_and_both_only_behind_the_gate() -> None:
     mapped = Note("P1", "P1", Why.CUSTOMER)
     assert known(mapped, "P1", "", named="P2", linked="P3").determined == "P2"
@@ -356,6 +387,37 @@ def test_credit_used_in_another_project_lowers_both_sides() -> None:
     found = truth(one.company)["projects"]
     assert (found["P1"]["USD"]["open_invoices"], found["P2"]["USD"]["unused_credit"]) == ("800.00", "0.00")
     assert found["P1"]["USD"]["cash_received"] == "0.00" and found["P1"]["USD"]["open_to_rule"] == {}
+
+
+def test_card_credit_in_a_payment_for_another_project_leaves_the_payers_cash_open() -> None:
+    """A credit of 30 on the payer's card and 70 in cash pay 100 of another project: who says which is the payer's."""
+    one = firm()
+    payer = one.create(Kind.CUSTOMER, {"DisplayName": "Quays"}, Note("P1", "P1", Why.CUSTOMER)).id
+    invoice = _form(one, Kind.INVOICE, *_job_of(one, payer, "P2"), "100")
+    detail = {"AccountRef": {"value": "84"}, "CustomerRef": {"value": payer}}
+    kind = "AccountBasedExpenseLineDetail"
+    body = {"PaymentType": "CreditCard", "Credit": True, "AccountRef": {"value": "41"}}
+    credit = one.create(Kind.PURCHASE, body | {"Line": [{"Amount": Decimal(30), "DetailType": kind, kind: detail}]})
+    lines = [
+        {"Amount": Decimal(amount), "LinkedTxn": [{"TxnId": record.id, "TxnType": word}]}
+        for record, word, amount in ((invoice, "Invoice", 100), (credit, "CreditCardCredit", 30))
+    ]
+    asked = {"CustomerRef": {"value": payer}, "TotalAmt": Decimal(70), "Line": lines}
+    one.create(Kind.PAYMENT, asked, one.known(payer, None, ""))
+    found = truth(one.company)["projects"]
+    assert found["P1"]["USD"]["open_to_rule"] == {"cash_received": {"least": "-30.00", "most": "0.00"}}
+    assert found["P2"]["USD"]["open_to_rule"] == {"cash_received": {"least": "70.00", "most": "100.00"}}
+
+
+def test_company_that_is_taken_over_types_its_customers_number_for_the_customers_own_project_alone() -> None:
+    one = firm()
+    client = one.create(Kind.CUSTOMER, {"DisplayName": "Quays"}, Note("P1", "P1", Why.CUSTOMER, alias="Q-17")).id
+    one.company.projects += [Project("P1", "Quay 1", client), Project("P2", "Quay 2", client)]
+    again = Firm(one.company, 2, 0)
+    assert [(site.project, site.alias, site.needs_reference) for site in again.sites] == [
+        ("P1", "Q-17", False),
+        ("P2", None, True),
+    ]
 
 
 def test_mapping_names_customers_numbers_and_quickbooks_projects(lives: list[Firm]) -> None:

@@ -25,7 +25,8 @@ from connectors.simulator.simulator import FIRST_REALM, Simulator
 from connectors.simulator.wire import decode
 
 STRETCH_S = 0.02  # so long steps are made in a row before others are answered
-KNOWN = frozenset({"seed", "steps", "rate", "companies", "without", "check"})
+NIGHT_S = 24 * 3600 - 120  # every night changes the date; a token that lives a day can still be used in the morning
+KNOWN = frozenset({"seed", "steps", "rate", "companies", "without", "check", "day_steps"})
 
 
 class LiveControl:
@@ -36,6 +37,7 @@ class LiveControl:
         self._play: Play | None = None
         self._task: asyncio.Task[None] | None = None
         self._state: dict[str, Any] = {"state": "none", "rate": None}
+        self._day_steps = 0  # so many steps make a day; 0: days pass as they do
         self._started = 0.0
         self._ended = 0.0
 
@@ -44,7 +46,7 @@ class LiveControl:
         return [Route("/_sim/live", self.live, methods=["GET", "POST", "DELETE"])]
 
     async def live(self, request: Request) -> Response:
-        """Start a life (`seed`, `steps`, `rate`, `companies`, `without`, `check`), see it, or stop it."""
+        """Start a life (`seed`, `steps`, `rate`, `companies`, `without`, `check`, `day_steps`), see it, or stop it."""
         if request.method == "POST":
             await self._start(await request.body())
         elif request.method == "DELETE":
@@ -66,6 +68,7 @@ class LiveControl:
             if unknown := sorted(set(asked) - KNOWN):
                 raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(KNOWN))}")
             pace = Pace(rate_of(str(asked.get("rate", "1/s"))), time.monotonic)
+            self._day_steps = int(asked.get("day_steps", 0))
             self._play = self._playing(asked)
         except (ValueError, TypeError) as error:
             raise HTTPException(400, str(error)) from error
@@ -118,6 +121,13 @@ class LiveControl:
             with self.simulator.storage.together():
                 self._step(play)
             pace.stepped()
+            if self._day_steps and play.done % self._day_steps == 0:
+                self._pass_night()
+
+    def _pass_night(self) -> None:
+        """Everything that is due before the next morning happens at once."""
+        self.simulator.clock.set(advance_s=NIGHT_S)
+        self.simulator.keep_clock()
 
     def _step(self, play: Play) -> None:
         firm = play.firms[play.done % len(play.firms)]

@@ -77,12 +77,12 @@ def _wrong(firm: Firm, site: Site) -> Writing:
 
 
 def _written(firm: Firm, site: Site, writing: Writing) -> Writing:
-    """The same with the job's QuickBooks project, where it has one."""
+    """The same with the job's QuickBooks project, where it has one: then the paper shows that project's customer."""
     if site.quickbooks_project is None:
         return writing
     fields = writing.fields | {"ProjectRef": {"value": site.quickbooks_project}}
     linked, note = site.project if site.is_linked else None, writing.note
-    again = known(firm.note_of(writing.customer), note.intended, note.writer, note.named, linked)
+    again = known(firm.note_of(site.customer), note.intended, note.writer, note.named, linked)
     return Writing(writing.customer, fields, again)
 
 

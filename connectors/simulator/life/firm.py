@@ -93,8 +93,9 @@ class Firm:
     def _site_of(self, project: Project, customer: Record, *, needs_reference: bool) -> Site:
         root = [customer, *self.book.customers.ancestors(customer.id)][-1]
         note = customer.note or NOTHING
-        by_reference = needs_reference or note.determined != project.project_id
-        site = Site(project.project_id, root.id, customer.id, by_reference, note.alias)
+        is_own = note.determined == project.project_id
+        alias = note.alias if is_own else None  # the number given at mapping is of the customer's own project
+        site = Site(project.project_id, root.id, customer.id, needs_reference or not is_own, alias)
         site.quickbooks_project, site.is_linked = note.quickbooks_project, note.linked == project.project_id
         return site
 
@@ -150,7 +151,9 @@ class Firm:
         for change in changes:
             record = change.record
             if change.operation == "Create" and record.note is None and record.customer_id is not None:
-                record.note = self.known(record.customer_id, None, "")
+                customer = self.note_of(record.customer_id)
+                linked = customer.linked if "ProjectRef" in record.fields else None  # no write-off names a project
+                record.note = known(customer, None, "", linked=linked)
 
     # ---- choosing ------------------------------------------------------------------------------------------------
 

@@ -221,7 +221,7 @@ class _Division:
         spare = max(_total(self.memos) - _total(self.invoices), ZERO)
         rest = _total(self.other_uses) - spare + (self.payment.unapplied if self.note.is_direct else ZERO)
         own = self.note.determined
-        if own is None or not rest:
+        if own is None or not (rest or self.other_sources):
             return
         if not self.other_sources and not spare:
             self._cash(own, rest)

@@ -14,7 +14,7 @@ from typing import Any
 from connectors.simulator.api.company import Company
 from connectors.simulator.api.render import key_amounts
 from connectors.simulator.books.notes import NOTHING, Note, Why
-from connectors.simulator.books.records import ZERO, Kind, Record
+from connectors.simulator.books.records import ZERO, ItemKey, Kind, Record
 from connectors.simulator.life.positions import Positions, Waiting
 
 NOT_NOTED = NOTHING._replace(why=Why.UNKNOWN)
@@ -131,10 +131,19 @@ def _document(company: Company, record: Record) -> dict[str, Any]:
     }
     if record.kind is Kind.PAYMENT:
         found["applications"] = [
-            {"entity": line.item.kind.value, "id": line.item.id, "amount": text(line.amount)}
+            {
+                **{"entity": line.item.kind.value, "id": line.item.id, "amount": text(line.amount)},
+                **{"type": line.txn_type, "side": _side(company, line.item)},
+            }
             for line in record.applications
         ]
     else:
         found["doc_number"] = record.fields.get("DocNumber")
         found["reference_number"] = record.custom.get("1")
     return found
+
+
+def _side(company: Company, key: ItemKey) -> str:
+    """On which side of the payment a line stands; of a deleted payment's it is no longer known."""
+    item = company.book.items.get(key)
+    return "" if item is None else "source" if item.is_credit else "use"
