@@ -14,6 +14,7 @@ from cosmic_ray.plugins import get_operator
 from parso import parse
 
 _NUMBER = re.compile(r"\b\d|\blen\(|\bsum\(|amount\b")
+_SUBSCRIPT = re.compile(r"\[[^\[\]]*\]")  # its number is a place
 Position = tuple[tuple[int, int], tuple[int, int]]
 CHOSEN = (
     "AddNot",
@@ -69,7 +70,7 @@ class BesideNumbers(Operator):
 
     def mutation_positions(self, node: Any) -> Iterator[Position]:
         """Comparisons of numbers."""
-        if node.type == "comparison" and _NUMBER.search(node.get_code()):
+        if node.type == "comparison" and _NUMBER.search(_SUBSCRIPT.sub("", node.get_code())):
             yield from self._operator.mutation_positions(node)
 
     def mutate(self, node: Any, index: int) -> Any:

@@ -1,10 +1,12 @@
 """Exact amounts: what is taken as a number, how many digits are kept, and that currencies never mix."""
 
+import re
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
-from schemas.money import Money, minor_units, parse_amount, parse_rate, zero
+from schemas.money import DIGITS_MAX, RATE_SCALE, SCALE, Money, minor_units, parse_amount, parse_rate, zero
 
 
 def usd(amount: str) -> Money:
@@ -75,3 +77,12 @@ def test_two_currencies_never_mix() -> None:
     for attempt in (lambda: usd("1") + euro, lambda: usd("1") - euro, lambda: usd("1") < euro):
         with pytest.raises(ValueError, match="USD and EUR do not mix"):
             attempt()
+
+
+def test_contracts_and_tables_keep_as_many_digits_as_is_said_here() -> None:
+    root = Path(__file__).parents[2]
+    contracts = "".join(path.read_text() for path in root.glob("schemas/avro/*/*.avsc"))
+    tables = "".join(path.read_text() for path in root.glob("streams/sql/migrations/*.sql"))
+    assert set(re.findall(r'"precision": (\d+)', contracts)) == {str(DIGITS_MAX)}
+    assert set(re.findall(r'"scale": (\d+)', contracts)) == {str(SCALE), str(RATE_SCALE)}
+    assert f"numeric({DIGITS_MAX},{SCALE})" in tables

@@ -319,3 +319,14 @@ def test_a_document_whose_customer_is_changed_follows_the_new_one_and_its_paymen
     world.invoice("11", "1000", "2")
     assert (0, Decimal(600)) == (world.balances()["P1"].N, world.balances()["P2"].O)
     assert world.balances()["P2"].cash == 400
+
+
+def test_a_journal_with_this_amount_on_both_sides_leaves_its_side_open_whatever_else_it_holds() -> None:
+    world = Linked.with_projects("P1")
+    lines = [
+        {"Amount": "50", "LinkedTxn": [{"TxnType": "JournalEntry", "TxnId": journal_id}]} for journal_id in ("90", "91")
+    ]
+    raw = {"Id": "21", "TotalAmt": "100", "UnappliedAmt": "100", "Line": lines}
+    both = journal(("Debit", "50", "1"), ("Credit", "50", "1"), ("Debit", "80", "1"))
+    world.paid_with_journals(raw, {"90": both})
+    assert world.waiting() == {("Payment", "21", ""): 100}

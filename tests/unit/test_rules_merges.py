@@ -452,3 +452,20 @@ def test_a_merge_that_is_not_sure_does_not_keep_another_from_being_asked_about()
     world.merged("4", "3", at=MERGED_AT)
     world.inactive("3", at=MERGED_AT)
     assert list(world.warnings()) == [("Customer", "3", "merge_needs_decision")]
+
+
+def test_a_document_that_went_through_two_merges_unseen_stays_where_it_was() -> None:
+    """It was read as customer 1's and, after both merges, as customer 3's; nobody saw it as customer 2's."""
+    world = merged(Linked.with_projects("P1", "P2", "P3"))
+    world.invoice("11", "1000", "1", at=100)
+    world.merged("3", "2", at=MERGED_AT + 100)
+    world.inactive("2", at=MERGED_AT + 100)
+    world.invoice("11", "1000", "3", at=MERGED_AT + 100)
+    assert {name: balance.O for name, balance in world.balances().items() if balance.O} == {"P1": 1000}
+
+
+def test_a_question_that_was_answered_is_kept_as_answered() -> None:
+    world = merged(two_projects())
+    assert world.books.company.merges[0].asked
+    world.resolve("1", together=False)
+    assert world.books.company.merges[0].asked == ""
