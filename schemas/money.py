@@ -69,7 +69,7 @@ def _parse(text: str | int | Decimal, scale: int, kind: str) -> Decimal:
 def _without_trailing_zeros(number: Decimal, scale: int, kind: str) -> Decimal:
     """The same number in few digits, never a rounded one: only zeros may go."""
     try:
-        shorter = _EXACT.quantize(number, Decimal(1).scaleb(-scale)).normalize(_EXACT)
+        shorter = _EXACT.quantize(number, Decimal(f"1E-{scale}")).normalize(_EXACT)
     except (InvalidOperation, Inexact) as error:
         raise ValueError(_too_long(number, scale, kind)) from error
     if shorter.adjusted() >= WHOLE_DIGITS_MAX:
