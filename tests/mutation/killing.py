@@ -117,8 +117,9 @@ def _next(taken: Any) -> int:
 
 def _forget_ours(copy: Path) -> None:
     """From here on our code is the copy's; nothing of the work tree may be met."""
-    for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
-        if name != "tests" and not name.startswith("tests.mutation"):
+    for name in list(sys.modules):
+        is_ours = name.partition(".")[0] in OURS or name.startswith(("test_", "conftest"))
+        if is_ours and name != "tests" and not name.startswith("tests.mutation"):
             del sys.modules[name]
     sys.modules["tests"].__path__ = [str(copy / "tests")]
     sys.path[:] = [str(copy), *(path for path in sys.path if path not in ("", str(ROOT)))]
