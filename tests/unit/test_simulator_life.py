@@ -262,6 +262,29 @@ def test_paper_of_a_quickbooks_project_leads_where_the_customer_that_it_shows_do
             assert writing.note.determined == (writing.note.named or shown.determined), (writing, paper.customer_id)
 
 
+def test_further_job_of_a_quickbooks_project_that_was_taken_over_leads_where_that_project_is_linked() -> None:
+    """The office that takes over writes both jobs with the one ProjectRef that there is."""
+    one = firm(number=2)
+    client = one.create(Kind.CUSTOMER, {"DisplayName": "Quays"}, Note("P1", "P1", Why.CUSTOMER)).id
+    number = str(one.book.next_ids["project"])
+    note = below(one.note_of(client))._replace(linked="P2", quickbooks_project=number)
+    job = one.company.create_project("Quay 7", client, note).id
+    one.company.projects += [Project("P2", "Quay 7", job), Project("P3", "Quay 7, roof", job)]
+    again = Firm(one.company, 2, 2)
+    (further,) = [site for site in again.sites if site.project == "P3"]
+    led = set()
+    for _ in range(60):
+        with suppress(Impossible):
+            writing = write_up(again, further)
+            line = {"Amount": Decimal(10), "DetailType": "SalesItemLineDetail", "SalesItemLineDetail": {}}
+            body = {"CustomerRef": {"value": writing.customer}, "Line": [line], **writing.fields}
+            paper = again.create(Kind.INVOICE, body, writing.note)
+            led.add((writing.note.named, "ProjectRef" in paper.fields, writing.note.determined))
+    assert {(None, True, "P2"), (None, False, "P1"), ("P3", True, "P3")} <= led  # the second: the client was billed
+    assert all(determined == named for named, _, determined in led if named is not None)
+    assert (None, True, "P1") not in led
+
+
 def test_write_off_of_a_quickbooks_project_names_no_project_and_leads_where_its_customer_does() -> None:
     one = firm(number=2)
     client = one.create(Kind.CUSTOMER, {"DisplayName": "Quays"}, Note("P1", "P1", Why.CUSTOMER)).id

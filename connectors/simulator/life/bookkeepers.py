@@ -81,8 +81,8 @@ def _written(firm: Firm, site: Site, writing: Writing) -> Writing:
     if site.quickbooks_project is None:
         return writing
     fields = writing.fields | {"ProjectRef": {"value": site.quickbooks_project}}
-    linked, note = site.project if site.is_linked else None, writing.note
-    again = known(firm.note_of(site.customer), note.intended, note.writer, note.named, linked)
+    note = writing.note
+    again = known(firm.note_of(site.customer), note.intended, note.writer, note.named, site.linked)
     return Writing(writing.customer, fields, again)
 
 

@@ -39,7 +39,7 @@ class Site:
     needs_reference: bool = False  # the customer alone does not lead to the project
     alias: str | None = None  # the reference number given at mapping
     quickbooks_project: str | None = None  # the id that documents carry in ProjectRef
-    is_linked: bool = False  # that id is linked to IntoAEC's project
+    linked: str | None = None  # the project of IntoAEC that this id is linked to; another's, where it is a further job
     phases: list[str] = field(default_factory=list)  # jobs below the customer, mapped by nobody
     retained: Decimal = Decimal(0)
 
@@ -96,7 +96,7 @@ class Firm:
         is_own = note.determined == project.project_id
         alias = note.alias if is_own else None  # the number given at mapping is of the customer's own project
         site = Site(project.project_id, root.id, customer.id, needs_reference or not is_own, alias)
-        site.quickbooks_project, site.is_linked = note.quickbooks_project, note.linked == project.project_id
+        site.quickbooks_project, site.linked = note.quickbooks_project, note.linked
         return site
 
     # ---- writing -------------------------------------------------------------------------------------------------

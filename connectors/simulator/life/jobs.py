@@ -98,7 +98,7 @@ def quickbooks_project(firm: Firm) -> Site:
     number = str(firm.book.next_ids["project"])
     job = firm.company.create_project(name, client.id, note._replace(linked=linked, quickbooks_project=number))
     site = Site(project, client.id, job.id if names_project else client.id, quickbooks_project=number)
-    site.is_linked, site.needs_reference = is_linked, not is_linked and not is_mapped
+    site.linked, site.needs_reference = linked, not is_linked and not is_mapped
     return _known_project(firm, site)
 
 

@@ -297,7 +297,7 @@ def _pay(
     linked = None
     if site is not None and site.quickbooks_project is not None and firm.likely(70):
         body["ProjectRef"] = {"value": site.quickbooks_project}
-        linked = site.project if site.is_linked else None
+        linked = site.linked
     firm.create(Kind.PAYMENT, body, _note(firm, payer, site, linked))
 
 
