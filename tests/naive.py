@@ -193,8 +193,10 @@ class Naive:
 
     def _first_to_vanish(self, merge: Merge) -> set[str]:
         both = self._may_have_vanished(merge)
-        if len(both) < 2 or both & merge.gone:
-            return set()
+        if both & merge.gone:
+            return set()  # since when is not known
+        if len(both) < 2:
+            return both
         one, other = sorted(both, key=lambda customer: self.customers[customer].at)
         return {one} if self.customers[one].at < self.customers[other].at else set()
 
