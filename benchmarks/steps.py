@@ -52,7 +52,7 @@ BALANCE = "project-balance-v1"
 
 
 class Timed:
-    """A step's work with a stopwatch: from the first batch to the last record."""
+    """A step's work with a stopwatch: from its first batch until the broker has what the last record gave."""
 
     def __init__(self, work: Any, records: int) -> None:
         self._work, self._left, self._records = work, records, records
@@ -64,17 +64,17 @@ class Timed:
     def progress(self) -> int:
         return int(self._work.progress)
 
-    async def published(self, outcome: Outcome) -> None:
-        await self._work.published(outcome)
-
     async def do(self, batch: Sequence[Incoming]) -> Outcome:
         self._began = self._began or time.perf_counter()
         outcome: Outcome = await self._work.do(batch)
         self._left -= len(batch)
+        return outcome
+
+    async def published(self, outcome: Outcome) -> None:
+        await self._work.published(outcome)
         if self._left <= 0:
             self.per_s = self._records / (time.perf_counter() - self._began)
             self.done.set()
-        return outcome
 
     async def assigned(self, partitions: Collection[tuple[str, int]]) -> None:
         await self._work.assigned(partitions)
