@@ -216,12 +216,12 @@ def _of_document(books: Books, request: OfDocument) -> tuple[Decision, dict[Key,
     if isinstance(request, changes.DismissWarning):
         if not document.came_back:
             return _no(request, f"Nothing is left to dismiss about {request.record_type} {request.record_id}."), {}
-        return _yes(request), {document.key: replace(document, gone_at=None)}
+        return _yes(request), {document.key: document._replace(gone_at=None)}
     refusal = _assignment_refusal(books, request, document)
     if refusal is not None:
         return _no(request, refusal), {}
     version = document.assignment_version + 1
-    return _yes(request), {document.key: replace(document, assigned=request.project_id, assignment_version=version)}
+    return _yes(request), {document.key: document._replace(assigned=request.project_id, assignment_version=version)}
 
 
 def _assignment_refusal(books: Books, request: changes.AssignDocument, document: Document) -> str | None:

@@ -5,10 +5,11 @@ so far amount to). The ledger compares what the head asks for with what is booke
 """
 
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from schemas.accounting import ExchangeRate, Figures, Share
@@ -63,8 +64,7 @@ class Revision(NamedTuple):
     read_at: datetime  # Intuit's `time` of the answer
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What counts in one project: a sales document's figures, or a payment's share."""
 
     reason: Reason
@@ -109,14 +109,13 @@ class Waiting(NamedTuple):
     home: Money | None = None  # the amount at the record's own rate, in home currency; None: it is in it, or not stated
 
 
-@dataclass(frozen=True, slots=True)
-class Booking:
+class Booking(NamedTuple):
     """What a document amounts to, wanted or booked."""
 
-    standings: Mapping[str, Standing] = field(default_factory=dict)  # by project id; a sales document has at most one
-    links: Mapping[LinkKey, Link] = field(default_factory=dict)
-    waiting: Mapping[str, Waiting] = field(default_factory=dict)  # by part: "" the whole, "unapplied", "Invoice:17"
-    warnings: Mapping[str, str] = field(default_factory=dict)  # detail by code
+    standings: Mapping[str, Standing] = MappingProxyType({})  # by project id; a sales document has at most one
+    links: Mapping[LinkKey, Link] = MappingProxyType({})
+    waiting: Mapping[str, Waiting] = MappingProxyType({})  # by part: "" the whole, "unapplied", "Invoice:17"
+    warnings: Mapping[str, str] = MappingProxyType({})  # detail by code
     ended: Ended = Ended.NO
     ever: bool = False  # it has stood in a project before
 
@@ -124,8 +123,7 @@ class Booking:
 Span = tuple[datetime, datetime]  # the first and the last LastUpdatedTime at which something was seen
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """A sales document or payment: its head and what is booked of it."""
 
     record_type: str
@@ -134,8 +132,8 @@ class Document:
     gone_at: datetime | None = None  # the last answer 610 to an announced delete, by Intuit's clock
     head: SalesDocument | Payment | None = None
     assigned: str | None = None
-    booked: Booking = field(default_factory=Booking)
-    named: Mapping[str, Span] = field(default_factory=dict)  # every customer that it was seen to name
+    booked: Booking = Booking()
+    named: Mapping[str, Span] = MappingProxyType({})  # every customer that it was seen to name
     absent_at: datetime | None = None  # the last answer 610 that no delete had announced
     assignment_version: int = 0  # rises by one with each assignment by a person
 
@@ -146,11 +144,12 @@ class Document:
 
     def with_head(self, head: SalesDocument | Payment, revision: Revision) -> "Document":
         """The same document, as just read."""
-        return replace(self, head=head, revision=revision, named=self.named_with(head.customer_id, revision.revised_at))
+        named = self.named_with(head.customer_id, revision.revised_at)
+        return self._replace(head=head, revision=revision, named=named)
 
     def with_booked(self, booked: Booking) -> "Document":
         """The same document, with this booked of it."""
-        return replace(self, booked=booked)
+        return self._replace(booked=booked)
 
     def named_with(self, customer_id: str, revised_at: datetime) -> Mapping[str, Span]:
         """Which customers it was seen to name, this one too; the order of seeing does not matter."""

@@ -42,6 +42,9 @@ class Reach(NamedTuple):
         return bool(self.customers or self.references or self.everything or self.project_refs)
 
 
+_NOWHERE = Reach()
+
+
 class Progress(NamedTuple):
     """Where a large input stands between its slices."""
 
@@ -83,7 +86,7 @@ class Decision:
     company: Company | None = None
     reads: set[Key] = field(default_factory=set)  # records to read again
     answered: dict[str, tuple[bool, str]] = field(default_factory=dict)  # decision id -> accepted, answer
-    reach: Reach = field(default_factory=Reach)
+    reach: Reach = _NOWHERE
 
     @property
     def moved(self) -> set[Key]:

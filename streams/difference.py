@@ -88,12 +88,12 @@ _NAMES = {
 def standing_facts(document: Document, wanted: Booking) -> Iterator[Fact]:
     """Documents and shares that end, change, move or begin, in this order."""
     booked, names = document.booked, _NAMES[document.record_type]
-    gone = sorted(set(booked.standings) - set(wanted.standings))
-    new = sorted(set(wanted.standings) - set(booked.standings))
+    gone = sorted(booked.standings.keys() - wanted.standings.keys())
+    new = sorted(wanted.standings.keys() - booked.standings.keys())
     for project_id in gone:
         before = booked.standings[project_id]
         yield _fact(document, project_id, before, _removal(names, wanted, before, _only(new)))
-    for project_id in sorted(set(booked.standings) & set(wanted.standings)):
+    for project_id in sorted(booked.standings.keys() & wanted.standings.keys()):
         before, after = booked.standings[project_id], wanted.standings[project_id]
         if before.figures != after.figures:
             yield _fact(document, project_id, after, names.revised(before=before.figures, after=after.figures))
@@ -216,12 +216,12 @@ def _transfer(body: Any, key: LinkKey, link: Link, other_project_id: str) -> Any
 def notices(document: Document, wanted: Booking) -> Iterator[Notice]:
     """What begins and ends to wait, and what begins and ends to be warned about."""
     booked = document.booked
-    for part in sorted(set(booked.waiting) - set(wanted.waiting)):
+    for part in sorted(booked.waiting.keys() - wanted.waiting.keys()):
         yield Notice(document.key, company.RecordResolved(part=part))
     for part, waiting in sorted(wanted.waiting.items()):
         if booked.waiting.get(part) != waiting:
             yield Notice(document.key, _waiting(part, waiting))
-    for code in sorted(set(booked.warnings) - set(wanted.warnings)):
+    for code in sorted(booked.warnings.keys() - wanted.warnings.keys()):
         yield Notice(document.key, company.WarningCleared(code=code))
     for code, detail in sorted(wanted.warnings.items()):
         if booked.warnings.get(code) != detail:

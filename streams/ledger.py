@@ -214,7 +214,7 @@ def _older_read(books: Books, known: Document, head: SalesDocument | Payment, re
     decision = Decision(outcome="older than known")
     named = known.named_with(head.customer_id, revised_at)
     if named is not known.named:
-        _settle(books, decision, {known.key: replace(known, named=named)})
+        _settle(books, decision, {known.key: known._replace(named=named)})
     return decision
 
 
@@ -223,7 +223,7 @@ def _document_gone(books: Books, change: changes.RecordGone) -> Decision:
     known = books.document((change.record_type, change.record_id))
     if known.gone_at is not None and known.gone_at >= change.read_at:
         return Decision(outcome="no difference")
-    document = replace(known, gone_at=change.read_at)
+    document = known._replace(gone_at=change.read_at)
     decision = Decision(outcome="older than known" if document.came_back else "no difference")
     _settle(books, decision, {document.key: document})
     return decision
@@ -237,7 +237,7 @@ def _document_absent(books: Books, change: changes.RecordAbsent) -> Decision:
     if known.revision.read_at >= change.read_at or (known.absent_at is not None and known.absent_at >= change.read_at):
         return Decision(outcome="older than known")
     decision = Decision()
-    _settle(books, decision, {known.key: replace(known, absent_at=change.read_at)})
+    _settle(books, decision, {known.key: known._replace(absent_at=change.read_at)})
     return decision
 
 
@@ -294,7 +294,7 @@ def _payers(books: Books, changed: Iterable[Document]) -> MutableMapping[Key, se
 def _want(books: Books, document: Document) -> Booking:
     """What it asks for; an alarm about a document is listed with its warnings."""
     wanted, alarms = _booking(books, document), document.alarms
-    return replace(wanted, warnings={**wanted.warnings, **alarms}) if alarms else wanted
+    return wanted._replace(warnings={**wanted.warnings, **alarms}) if alarms else wanted
 
 
 def _booking(books: Books, document: Document) -> Booking:

@@ -6,7 +6,7 @@ little is found out. `in_disorder` shuffles a life within what the order rules a
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -127,7 +127,7 @@ class Life(Linked):
         documents = {k: d for k, d in self.books.documents.items() if d.booked != Booking()}
         customers = self.books.customers.values()
         return {
-            "booked": {key: replace(document.booked, ever=False) for key, document in documents.items()},
+            "booked": {key: document.booked._replace(ever=False) for key, document in documents.items()},
             "figures": dict(figures(self.reader)),
             "waits": dict(self.waits),
             "warnings": dict.fromkeys(self.warned),
