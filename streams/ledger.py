@@ -373,23 +373,28 @@ def _customer_read(books: Books, change: changes.RecordRead, customer: Customer,
 
 def _orient_merges(books: Books, decision: Decision, merges: tuple[Merge, ...]) -> None:
     """These are the merges now, and records may say which customers vanished: from then on a merge has its effect."""
-    customers = ChainMap(decision.customers, books.customers)
-    for merge, now in zip(merges, oriented(merges, customers), strict=True):
-        before = known_merge(books.company, merge.kept_id, merge.vanished_id)
+    for now in oriented(merges, ChainMap(decision.customers, books.customers)):
+        before = known_merge(books.company, now.kept_id, now.vanished_id)
         if now == before:
             continue
         state = replace(books.company, merges=replaced(decision.company or books.company, now))
-        if before is not None and before.asked and not (now.sure and before.vanished_id == now.vanished_id):
+        had_vanished, has_vanished = _vanished(before), _vanished(now)
+        if before is not None and before.asked and had_vanished != has_vanished:
             decision.notices.append(no_longer_asked(before))
             state = replace(state, merges=replaced(state, now._replace(asked="")))
         decision.company = state
-        if not now.sure and not (before is not None and before.sure):
-            continue
-        is_new = now.sure and (before is None or not before.sure or before.vanished_id != now.vanished_id)
-        decision.reach = decision.reach._replace(
-            customers=decision.reach.customers | merged_with(state, {now.kept_id}),
-            read_again=decision.reach.read_again | ({now.vanished_id} if is_new else set()),
-        )
+        if (
+            has_vanished
+        ):  # where that is not sure any more, another merge has become so, and reaches these documents, too
+            decision.reach = decision.reach._replace(
+                customers=decision.reach.customers | merged_with(state, {now.kept_id}),
+                read_again=decision.reach.read_again | (has_vanished - had_vanished),
+            )
+
+
+def _vanished(merge: Merge | None) -> frozenset[str]:
+    """Nobody, as long as that is not sure."""
+    return frozenset({merge.vanished_id}) if merge is not None and merge.sure else frozenset()
 
 
 def _merge_noticed(books: Books, change: changes.MergeNotice) -> Decision:

@@ -130,8 +130,9 @@ def known_merge(state: Company, one: str, other: str) -> Merge | None:
 def oriented(merges: tuple[Merge, ...], customers: Mapping[str, CustomerState]) -> tuple[Merge, ...]:
     """The merges, with which of the two vanished as far as the records say it; the notices are not believed about that.
 
-    An inactive customer has vanished, or one that is not there any more. Nobody vanishes twice, so of two inactive ones
-    the one that vanished elsewhere was kept; else the first has vanished, for nobody merges into an inactive customer.
+    An inactive customer has vanished, or one that is not there any more. Nobody vanishes twice, so of two such ones the
+    one that vanished elsewhere was kept; else one that is not there any more has vanished rather than an inactive one,
+    and of two inactive ones the first, for nobody merges into an inactive customer.
     What a person has decided stays as it is; of what the records leave open, what was found before holds, unless that
     one vanished elsewhere.
     """
@@ -165,10 +166,11 @@ def _inactive(merge: Merge, customers: Mapping[str, CustomerState]) -> frozenset
 
 
 def _first(merge: Merge, customers: Mapping[str, CustomerState], ended: frozenset[str]) -> frozenset[str]:
-    """Of these customers the one that was made inactive first, if their records say which."""
-    times = {each: customers[each].revision.revised_at for each in ended if each not in merge.gone}
-    first = [each for each, at in times.items() if at == min(times.values())]
-    return frozenset(first) if len(first) == 1 and len(times) == len(ended) else frozenset()
+    """Of these customers the one that is not there any more, else the one that was made inactive first."""
+    if gone := ended & {*merge.gone}:
+        return gone
+    times = {each: customers[each].revision.revised_at for each in ended}
+    return frozenset(each for each in ended if times[each] == min(times.values()))
 
 
 def _vanished_in(merge: Merge, found: dict[frozenset[str], str]) -> Merge:

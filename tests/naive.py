@@ -192,9 +192,10 @@ class Naive:
         return {pair: min(names) for pair, names in single.items() if list(single.values()).count(names) == 1}
 
     def _first_to_vanish(self, merge: Merge) -> set[str]:
+        """Who is not there any more, before who was made inactive; of two inactive ones the first."""
         both = self._may_have_vanished(merge)
         if both & merge.gone:
-            return set()  # since when is not known
+            return both & merge.gone
         if len(both) < 2:
             return both
         one, other = sorted(both, key=lambda customer: self.customers[customer].at)

@@ -63,6 +63,23 @@ def test_customers_whose_documents_go_the_same_way_need_no_decision_whoever_was_
     assert ASKED in world.warnings()
 
 
+def test_what_two_customers_were_mapped_to_is_compared_day_by_day_however_often_it_was_said() -> None:
+    world = Linked.with_projects("P1", "P1")
+    world.declare("P2")
+    for customer, days in (("1", (1, 15)), ("2", (1,))):
+        for day in days:
+            world.map(customer, "P2", from_on=date(2026, 2, day))
+    merged(world)
+    assert ASKED not in world.warnings()
+
+
+def test_a_customer_that_went_to_another_project_from_a_day_on_is_asked_about() -> None:
+    world = Linked.with_projects("P1", "P1")
+    world.declare("P2")
+    world.map("1", "P2", from_on=date(2026, 2, 1))
+    assert ASKED in merged(world).warnings()
+
+
 def test_documents_of_one_project_stay_there_whatever_they_name_and_follow_the_kept_customer() -> None:
     world = Linked.with_projects("P1")
     world.declare("P3")
@@ -238,6 +255,25 @@ def test_a_merge_is_turned_round_when_a_late_read_shows_who_is_still_there() -> 
     world.inactive("1", at=MERGED_AT)
     assert [(merge.vanished_id, merge.kept_id) for merge in world.books.company.merges] == [("1", "2")]
     assert set(world.warnings()) == {ASKED}
+    (oriented,) = [decision.reach for decision in world.decisions[-3:] if decision.reach]
+    assert (oriented.customers, oriented.read_again) == ({"1", "2"}, {"1"})
+
+
+def test_a_notice_heard_again_with_an_earlier_time_settles_anew_and_reads_nothing_again() -> None:
+    world = merged(two_projects())
+    reach = world.merged("2", "1", at=MERGED_AT - 10).reach
+    assert (reach.customers, reach.read_again) == ({"1", "2"}, set())
+
+
+@pytest.mark.parametrize("gone_first", [True, False])
+def test_of_one_that_is_not_there_and_one_made_inactive_the_first_has_vanished_in_any_order(gone_first: bool) -> None:
+    world = two_projects()
+    world.merged("2", "1", at=MERGED_AT)
+    steps = [lambda: world.gone("Customer", "1"), lambda: world.inactive("2", at=MERGED_AT - 1)]
+    for step in steps if gone_first else reversed(steps):
+        step()
+    (merge,) = world.books.company.merges
+    assert (merge.vanished_id, merge.sure) == ("1", True)
 
 
 def test_a_merge_about_which_a_person_has_decided_is_not_turned_round() -> None:
