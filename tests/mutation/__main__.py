@@ -28,6 +28,7 @@ SHARE_MIN = 90
 _LEDGER = (
     "tests/unit/test_books.py",
     "tests/unit/test_rules.py",
+    "tests/unit/test_rules_answers.py",
     "tests/unit/test_rules_linked.py",
     "tests/unit/test_rules_merges.py",
     "tests/unit/test_rules_order.py",
@@ -53,6 +54,7 @@ TESTS = {  # by module: those that say what it means, quick ones
     "streams/merges.py": _LEDGER,
     "streams/books.py": _LEDGER,
     "streams/journals.py": _LEDGER,
+    "streams/asking.py": _LEDGER,
     "schemas/money.py": ("tests/unit/test_money.py", "tests/unit/test_quickbooks_records.py"),
 }
 Explanations = dict[tuple[str, str, str, str], str]
