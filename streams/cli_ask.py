@@ -239,4 +239,11 @@ def _show(preview: "Preview") -> None:
         if amounts.before[name] != amounts.after[name]
     ]
     cli._print("Amounts", ("project", "currency", "figure", "now", "then"), rows)
+    waits = [
+        (cause, currency, f"{more.parts:+,}", f"{'+' if more.amount > 0 else ''}{cli._amount(more.amount)}")
+        for (cause, currency), more in sorted(preview.waiting.items())
+        if any(more)
+    ]
+    if waits:
+        cli._print("Would wait", ("cause", "currency", "parts", "amount"), waits)
     cli.console.print("Nothing was asked yet.")

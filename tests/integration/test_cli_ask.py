@@ -102,6 +102,18 @@ def test_a_preview_counts_documents_and_shows_each_projects_amounts(run: Run) ->
 
 
 @pytest.mark.usefixtures("books")
+def test_a_preview_says_what_will_wait_and_why(run: Run) -> None:
+    code, out, problem = run("release", "1", "--preview")
+    assert (code, problem) == (0, "")
+    assert "Would wait" in out
+    assert [row for row in cells(out) if len(row) == 4] == [
+        ["customer_not_synced", "USD", "+3", "+300.00"],
+        ["invoice_waits", "USD", "+1", "+40.00"],
+    ]
+    assert "Would wait" not in run("map", "1", "P2", "--preview")[1]
+
+
+@pytest.mark.usefixtures("books")
 def test_every_request_that_moves_has_a_preview(run: Run) -> None:
     for arguments in (
         ("release", "1"),
