@@ -2,21 +2,29 @@
 
 import asyncio
 import base64
+import re
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import psycopg
 import pytest
 from rich.console import Console
 
+from connectors.kafka import read_from
 from connectors.postgres import pool
 from connectors.sealing import Sealer
-from streams import cli, cli_ask
+from schemas.errors import TransientError
+from schemas.topics import topics
+from schemas.wire import Incoming
+from streams import bookkeeping, cli, cli_ask
 from streams.decision import Progress, Reach
 from streams.posting import FIGURES
 from tests.conftest import RunningBroker
 from tests.inputs import COMPANY, Inputs
-from tests.integration.test_bookkeeping import World
+from tests.integration.test_bookkeeping import Broker, World
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -142,6 +150,70 @@ def test_requests_without_a_worker_are_kept(run: Run, monkeypatch: pytest.Monkey
     ):
         assert "the request is kept" in run(*arguments)[2], arguments
     assert run("dismiss-warning", "Invoice")[2] == ("'Invoice' names no document: TYPE/ID does, such as Invoice/17.\n")
+
+
+@contextmanager
+def ledger(broker: RunningBroker, database_url: str, topic_prefix: str, *, dies: bool = False) -> Iterator[None]:
+    """Takes one request while the block runs; one that dies cannot publish what it stored of the first slice."""
+
+    async def take() -> None:
+        requests: list[Incoming] = []
+        while not requests:
+            async for batch in read_from(broker.bootstrap, topics(2, prefix=topic_prefix).changes.name):
+                requests += batch
+        async with pool(database_url) as connections:
+            sealer = Sealer(connections, {"k1": bytes(32)})
+            world = World(connections, sealer, Inputs(sealer), Broker(away=dies))
+            with suppress(TransientError):
+                await world.worker().do([replace(requests[-1], partition=7, offset=0)])
+
+    working = threading.Thread(target=asyncio.run, args=(take(),), daemon=True)
+    working.start()
+    yield
+    working.join(timeout=60)
+    assert not working.is_alive()
+
+
+@pytest.mark.usefixtures("books")
+@pytest.mark.parametrize(
+    ("asked", "outcome"),
+    [
+        (("map", "1", "P2"), "4 documents moved."),
+        (("assign", "Invoice/13", "P2"), "1 document moved."),
+        (("link-project", "7", "P2"), "nothing moved."),
+    ],
+)
+def test_what_is_accepted_says_how_many_documents_moved(
+    run: Run,
+    broker: RunningBroker,
+    database_url: str,
+    topic_prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: tuple[str, ...],
+    outcome: str,
+) -> None:
+    monkeypatch.setattr(bookkeeping, "SLICE_DOCUMENTS", 2)
+    assert run("topics", "create")[0] == 0
+    with ledger(broker, database_url, topic_prefix):
+        code, out, problem = run(*asked)
+    assert (code, problem) == (0, "")
+    assert re.fullmatch(rf"Accepted \([0-9a-f-]+\): {outcome}\n", out)
+
+
+@pytest.mark.usefixtures("books")
+def test_a_move_that_stands_still_is_said_to_go_on_by_itself(
+    run: Run, broker: RunningBroker, database_url: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bookkeeping, "SLICE_DOCUMENTS", 2)
+    monkeypatch.setattr(cli_ask, "STANDS_S_MAX", 0.1)
+    assert run("topics", "create")[0] == 0
+    with ledger(broker, database_url, topic_prefix, dies=True):
+        code, out, problem = run("map", "1", "P2")
+    assert (code, problem) == (0, "")
+    assert out.partition("): ")[2] == (
+        "documents are still being moved, 2 of 4 seen. That goes on by itself; `intoaec status` shows how far it is.\n"
+    )
+    assert ["7", "0", "2", "3", "Invoice 12"] in cells(run("status")[1])
 
 
 @pytest.mark.usefixtures("books")
