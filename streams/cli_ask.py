@@ -1,4 +1,4 @@
-"""The commands of `intoaec` with which people ask: map, release, link, assign, decide; and what it would move.
+"""The commands of `intoaec` with which people ask: map, release, link, assign, decide; what it would move; customers.
 
 Parses, calls, prints; no logic. `streams.cli` takes the commands over and runs them.
 """
@@ -164,6 +164,34 @@ def close_project(project: Project, company: Company = "") -> None:
 
     cli._run(close)
     cli.console.print(f"closed: {project}")
+
+
+@app.command(rich_help_panel="Look")
+def customers(
+    company: Company = "",
+    name: Annotated[
+        str, typer.Option("--name", help="Only those with this text in their name; capitals do not matter.")
+    ] = "",
+    waiting: Annotated[
+        bool, typer.Option("--waiting", help="Only those about which nobody has decided anything (state none).")
+    ] = False,
+) -> None:
+    """List customers by name: their id, as the other commands take it, and where their documents go.
+
+    A customer with state none follows the nearest mapped one above it; its money on account may wait.
+    At most 500 are listed.
+    """
+    from streams import cli
+    from streams.customers import CUSTOMERS_MAX, Customer
+    from streams.customers import customers as look
+
+    async def found(system: "System") -> list[Customer]:
+        return await look(system, await cli._company(system, company), name=name, waiting=waiting)
+
+    rows = cli._run(found)
+    cli._print("Customers", Customer._fields, rows[:CUSTOMERS_MAX])
+    if len(rows) > CUSTOMERS_MAX:
+        cli.console.print(f"There are more than these {CUSTOMERS_MAX}; --name narrows it down.")
 
 
 # --- how they ask ------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from connectors.sealing import Sealer
 from schemas.errors import TransientError
 from schemas.topics import topics
 from schemas.wire import Incoming
-from streams import bookkeeping, cli, cli_ask
+from streams import bookkeeping, cli, cli_ask, customers
 from streams.decision import Progress, Reach
 from streams.posting import FIGURES
 from tests.conftest import RunningBroker
@@ -240,6 +240,46 @@ def test_what_is_no_document_or_customer_is_refused_before_the_ledger_is_asked(r
     )
     assert run("assign", "Invoice/x", "P2")[2] == "The record id x is no id of QuickBooks: digits are.\n"
     assert run("map", "Harbour", "P2")[2] == "The customer id Harbour is no id of QuickBooks: digits are.\n"
+
+
+def name_customers(database_url: str, names: dict[str, str | None], parent: str | None = None) -> None:
+    """As the projector shows them."""
+    for customer_id, name in names.items():
+        execute(
+            database_url,
+            "INSERT INTO read_customers_v1 VALUES "
+            "(1, %s, %s, %s, split_part(%s, ':', 2), %s, true, 'USD', 'none', NULL, '', NULL, 0, 1)",
+            *(COMPANY, customer_id, parent, name, name),
+        )
+
+
+@pytest.mark.usefixtures("books")
+def test_customers_are_found_by_name_with_all_their_projects(run: Run, database_url: str) -> None:
+    execute(
+        database_url,
+        "INSERT INTO ledger.customers SELECT (jsonb_populate_record(c, jsonb_build_object('customer_id', n, "
+        "'mapping_state', 'none', 'scopes', jsonb '[]'))).* FROM ledger.customers c, unnest(ARRAY['9', '10', '11']) n",
+    )
+    later = '[{"project_id": "P2", "from_on": "2026-03-01", "reference_number": ""}]'
+    execute(database_url, "UPDATE ledger.customers SET scopes = scopes || %s::jsonb WHERE customer_id = '1'", later)
+    name_customers(database_url, {"1": "Smith [north]"})
+    name_customers(database_url, {"10": "Smith [north]:Kitchen 50%", "9": "Smith [north]:Attic"}, parent="1")
+    name_customers(database_url, {"11": None})
+    smith = ["1", "Smith [north]", "-", "mapped", "P1, P2 from 2026-03-01", "yes"]
+    attic = ["9", "Smith [north]:Attic", "1", "none", "", "yes"]
+    kitchen = ["10", "Smith [north]:Kitchen 50%", "1", "none", "", "yes"]
+    assert cells(run("customers")[1]) == [smith, attic, kitchen, ["11", "-", "-", "none", "", "yes"]]
+    assert cells(run("customers", "--name", "smith", "--waiting")[1]) == [attic, kitchen]
+    assert cells(run("customers", "--name", "KITCHEN 50%")[1]) == [kitchen]
+    assert run("customers", "--name", "_")[1] == "Customers: none\n"
+
+
+@pytest.mark.usefixtures("books")
+def test_a_list_of_customers_that_is_cut_says_so(run: Run, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name_customers(database_url, {"1": "Smith"})
+    assert "There are more than" not in run("customers")[1]
+    monkeypatch.setattr(customers, "CUSTOMERS_MAX", 0)
+    assert run("customers")[1] == "Customers: none\nThere are more than these 0; --name narrows it down.\n"
 
 
 def test_what_waits_is_shown_by_cause_and_record_by_record(run: Run, database_url: str) -> None:
