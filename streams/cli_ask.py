@@ -1,12 +1,12 @@
-"""The commands of `intoaec` with which people ask: map, release, link, assign, decide; and what it would move.
+"""The commands of `intoaec` with which people ask: map, release, link, assign, decide; what it would move; customers.
 
 Parses, calls, prints; no logic. `streams.cli` takes the commands over and runs them.
 """
 
 import getpass
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +15,11 @@ import typer
 if TYPE_CHECKING:
     from connectors.kafka import Publisher
     from streams.preview import Held, Preview
-    from streams.requests import Answered, Requests
+    from streams.requests import Answered, Moved, Requests
     from streams.topology import System
 
 ANSWER_S_MAX = 30.0
+STANDS_S_MAX = 30.0
 BAR_AFTER_S = 2.0
 
 app = typer.Typer()
@@ -165,6 +166,34 @@ def close_project(project: Project, company: Company = "") -> None:
     cli.console.print(f"closed: {project}")
 
 
+@app.command(rich_help_panel="Look")
+def customers(
+    company: Company = "",
+    name: Annotated[
+        str, typer.Option("--name", help="Only those with this text in their name; capitals do not matter.")
+    ] = "",
+    waiting: Annotated[
+        bool, typer.Option("--waiting", help="Only those about which nobody has decided anything (state none).")
+    ] = False,
+) -> None:
+    """List customers by name: their id, as the other commands take it, and where their documents go.
+
+    A customer with state none follows the nearest mapped one above it; its money on account may wait.
+    At most 500 are listed.
+    """
+    from streams import cli
+    from streams.customers import CUSTOMERS_MAX, Customer
+    from streams.customers import customers as look
+
+    async def found(system: "System") -> list[Customer]:
+        return await look(system, await cli._company(system, company), name=name, waiting=waiting)
+
+    rows = cli._run(found)
+    cli._print("Customers", Customer._fields, rows[:CUSTOMERS_MAX])
+    if len(rows) > CUSTOMERS_MAX:
+        cli.console.print(f"There are more than these {CUSTOMERS_MAX}; --name narrows it down.")
+
+
 # --- how they ask ------------------------------------------------------------------------------------------------
 
 
@@ -186,18 +215,38 @@ def _ask(company: str, person: str, ask: Ask, preview: bool) -> None:
         _show(cli._run(lambda system: _previewed(system, company, who, ask)))
         return
 
-    async def answered(system: "System") -> "list[Answered]":
-        requests, company_id = _requests(system, system.publisher), await cli._company(system, company)
-        decision_id = await ask(requests, company_id, who)
-        return await requests.answers(company_id, [decision_id], within_s=ANSWER_S_MAX)
-
-    answers = cli._run(answered)
-    if not answers:
+    answer, moved = cli._run(lambda system: _answered(system, company, who, ask))
+    if answer is None:
         text = f"The ledger did not answer within {ANSWER_S_MAX:.0f} s; the request is kept. Does a worker run?"
         raise cli.NotDone(text)
-    if not answers[0].accepted:
-        raise cli.NotDone(f"Refused: {answers[0].answer}")
-    cli.console.print(f"Accepted ({answers[0].decision_id}).")
+    if not answer.accepted:
+        raise cli.NotDone(f"Refused: {answer.answer}")
+    cli.console.print(f"Accepted ({answer.decision_id}): {_outcome(moved)}", soft_wrap=True)
+
+
+async def _answered(system: "System", company: str, who: str, ask: Ask) -> "tuple[Answered | None, Moved | None]":
+    """The ledger's answer, and what it moved; a bar shows how far it is when it takes longer."""
+    from streams import cli
+
+    requests, company_id = _requests(system, system.publisher), await cli._company(system, company)
+    decision_id, moved = await ask(requests, company_id, who), None
+    answers = await requests.answers(company_id, [decision_id], within_s=ANSWER_S_MAX)
+    if not answers or not answers[0].accepted:
+        return next(iter(answers), None), None
+    with _bar() as show:
+        async with aclosing(requests.moved(company_id, decision_id, stands_s=STANDS_S_MAX)) as found:  # type: ignore[type-var]
+            async for moved in found:
+                show(moved.reached, moved.settled)
+    return answers[0], moved
+
+
+def _outcome(moved: "Moved | None") -> str:
+    if moved is None or not moved.is_done:
+        seen = f", {moved.settled:,} of {moved.reached:,} seen" if moved is not None and moved.reached else ""
+        return f"documents are still being moved{seen}. That goes on by itself; `intoaec status` shows how far it is."
+    if not moved.moved:
+        return "nothing moved."
+    return f"{moved.moved:,} document{'' if moved.moved == 1 else 's'} moved."
 
 
 def _requests(system: "System", publisher: "Publisher | Held") -> "Requests":
@@ -209,21 +258,32 @@ def _requests(system: "System", publisher: "Publisher | Held") -> "Requests":
 
 async def _previewed(system: "System", company: str, who: str, ask: Ask) -> "Preview":
     """The whole preview; a bar shows how far it is when it takes longer."""
-    from rich.progress import Progress
-
     from streams import cli
     from streams.preview import Held, Preview, Previews
 
-    held, preview, began = Held(), Preview(), time.monotonic()
+    held, preview = Held(), Preview()
     await ask(_requests(system, held), await cli._company(system, company), who)
     previews = Previews(system.connections, system.topics.ids, generation=system.settings.topic_generation)
-    with Progress(console=cli.console, transient=True, disable=not cli.console.is_terminal) as bar:
-        task = bar.add_task("documents", visible=False)
+    with _bar() as show:
         async with aclosing(previews.of(held.records[0])) as slices:  # type: ignore[type-var]
             async for preview in slices:
-                late = time.monotonic() - began > BAR_AFTER_S
-                bar.update(task, total=preview.reached, completed=preview.settled, visible=late)
+                show(preview.reached, preview.settled)
     return preview
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    """Shows documents to look at and looked at to a person at a terminal, from the third second on."""
+    from rich.progress import Progress
+
+    from streams import cli
+
+    began = time.monotonic()
+    with Progress(console=cli.console, transient=True, disable=not cli.console.is_terminal) as bar:
+        task = bar.add_task("documents", visible=False)
+        yield lambda reached, settled: bar.update(
+            task, total=reached or None, completed=settled, visible=time.monotonic() - began > BAR_AFTER_S
+        )
 
 
 def _show(preview: "Preview") -> None:
@@ -239,4 +299,11 @@ def _show(preview: "Preview") -> None:
         if amounts.before[name] != amounts.after[name]
     ]
     cli._print("Amounts", ("project", "currency", "figure", "now", "then"), rows)
+    waits = [
+        (cause, currency, f"{more.parts:+,}", f"{'+' if more.amount > 0 else ''}{cli._amount(more.amount)}")
+        for (cause, currency), more in sorted(preview.waiting.items())
+        if any(more)
+    ]
+    if waits:
+        cli._print("Would wait", ("cause", "currency", "parts", "amount"), waits)
     cli.console.print("Nothing was asked yet.")

@@ -2,7 +2,7 @@
 
 Reads: ledger.*, read_project_balance, in one read-only transaction. Writes: nothing.
 Guarantees: it decides and moves exactly what the ledger would if the request came now, in the same slices; memory is
-bounded by a slice, and by some 300 bytes for each payment that moves.
+bounded by a slice, and by some 300 bytes for each payment of which something else is booked or waits.
 """
 
 import json
@@ -20,7 +20,7 @@ from schemas.quickbooks import PAYMENT
 from schemas.wire import Incoming, Outgoing
 from streams.book_store import Item, Loader
 from streams.bookkeeping import SLICE_DOCUMENTS
-from streams.books import Books, Key, booking_from_plain, booking_to_plain
+from streams.books import Booking, Books, Key, booking_from_plain, booking_to_plain
 from streams.decision import Decision, Progress
 from streams.difference import Fact
 from streams.ledger import absorb, decide, redecide
@@ -40,6 +40,13 @@ class Amounts(NamedTuple):
     after: Figures
 
 
+class Waits(NamedTuple):
+    """How much more waits; below zero: less."""
+
+    parts: int  # records, or parts of payments
+    amount: Decimal  # of those whose amount is known
+
+
 @dataclass(slots=True)
 class Preview:
     """What is known so far; the last one is the whole."""
@@ -50,11 +57,15 @@ class Preview:
     moved: Counter[str] = field(default_factory=Counter)  # documents by type
     added: dict[tuple[str, str], dict[str, Decimal]] = field(default_factory=dict)  # by project and currency
     amounts: Mapping[tuple[str, str], Amounts] = field(default_factory=dict)  # the same; only in the last one
+    waiting: dict[tuple[str, str], Waits] = field(default_factory=dict)  # by cause and currency; no amount, no currency
 
-    def add(self, decision: Decision) -> None:
-        """Count what one slice moves."""
+    def add(self, books: Books, decision: Decision) -> None:
+        """Count what one slice moves, and what waits after it; the books are as they were before."""
         self.moved.update(record_type for record_type, _ in decision.moved)
         self.add_amounts(decision.facts)
+        for key, document in decision.documents.items():
+            self.add_waiting(books.document(key).booked, -1)
+            self.add_waiting(document.booked, 1)
 
     def add_amounts(self, facts: Sequence[Fact]) -> None:
         """Post these events."""
@@ -63,6 +74,14 @@ class Preview:
                 figures = self.added.setdefault((fact.project_id, posting.currency), dict.fromkeys(FIGURES, Decimal(0)))
                 for name in FIGURES:
                     figures[name] += getattr(posting, name)
+
+    def add_waiting(self, booked: Booking, sign: int) -> None:
+        """Count what waits of a document, or take it off."""
+        for each in booked.waiting.values():
+            amount, currency = (Decimal(0), "") if each.amount is None else (each.amount.amount, each.amount.currency)
+            key = (each.cause.value, currency)
+            before = self.waiting.get(key, Waits(0, Decimal(0)))
+            self.waiting[key] = Waits(before.parts + sign, before.amount + sign * amount)
 
 
 class Held:
@@ -101,8 +120,8 @@ class Previews:
         if not is_accepted:
             yield preview
             return
+        preview.add(books, decision)
         absorb(books, decision)
-        preview.add(decision)
         if decision.reach:
             preview.moved.clear()  # the mapping itself moves nothing; its slices do
             preview.reached = await loader.count_reached(company_id, decision.reach)
@@ -113,20 +132,20 @@ class Previews:
 
     async def _settled(self, loader: Loader, books: Books, progress: Progress, preview: Preview) -> AsyncIterator[None]:
         """Settle slice by slice, as the ledger does, with what it would have written by then."""
-        moved_payments: dict[Key, bytes] = {}
+        payments: dict[Key, bytes] = {}
         changed = dict(books.customers)
         while True:
             keys = await loader.reached(books.company.company_id, progress.reach, progress.after, SLICE_DOCUMENTS)
             books.customers, books.documents, books.payers = dict(changed), {}, {}
             await loader.extend(books, keys)
-            for key in moved_payments.keys() & books.documents.keys():
-                booked = booking_from_plain(json.loads(moved_payments[key]))
+            for key in payments.keys() & books.documents.keys():
+                booked = booking_from_plain(json.loads(payments[key]))
                 books.documents[key] = books.documents[key].with_booked(booked)
             decision = redecide(books, keys, progress.reach)
+            payments |= _payments(books, decision)
+            preview.add(books, decision)
             absorb(books, decision)
             changed.update(decision.customers)
-            moved_payments |= _payments(decision)
-            preview.add(decision)
             preview.settled += len(keys)
             yield
             if len(keys) < SLICE_DOCUMENTS:
@@ -152,11 +171,10 @@ class Previews:
         }
 
 
-def _payments(decision: Decision) -> dict[Key, bytes]:
-    """What would be booked of payments that moved: they may be met again, in a slice of their own."""
-    moved = decision.moved
+def _payments(books: Books, decision: Decision) -> dict[Key, bytes]:
+    """What would be booked of payments where it is another thing: they may be met again, in a slice of their own."""
     return {
         key: json.dumps(booking_to_plain(document.booked)).encode()
         for key, document in decision.documents.items()
-        if key[0] == PAYMENT and key in moved
+        if key[0] == PAYMENT and document.booked != books.document(key).booked
     }

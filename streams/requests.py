@@ -1,16 +1,17 @@
 """Requests of people and declarations of IntoAEC, as inputs of the ledger; the answer is the ledger's.
 
 Writes: company-changes, and control.project_owners (a project belongs to one company: it is claimed before it is
-declared). Reads: ledger.requests and the versions that a person sees. Safe twice: a decision id is answered once.
+declared). Reads: ledger.requests, positions, causes and events, and the versions that a person sees.
+Safe twice: a decision id is answered once.
 Guarantees: a text that the ledger or Postgres could not keep raises RequestProblem before anything is written.
 Source: design section 2, "Requests of people are requests".
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 from uuid import uuid4
 
 from psycopg_pool import AsyncConnectionPool
@@ -21,6 +22,8 @@ from schemas.codec import Recorded
 from schemas.quickbooks import CUSTOMER, RECORD_TYPES
 from schemas.topics import Topics
 from schemas.wire import Outgoing
+from streams.book_store import Loader
+from streams.decision import Progress
 from streams.event_log import Publishes
 
 ANSWER_POLL_S = 0.05
@@ -39,6 +42,15 @@ class Answered:
     decision_id: str
     accepted: bool
     answer: str  # why not; empty when accepted
+
+
+class Moved(NamedTuple):
+    """How far the ledger is with what an accepted request moves."""
+
+    is_done: bool
+    moved: int  # documents so far
+    settled: int = 0  # documents looked at so far, while it is not done
+    reached: int = 0  # documents to look at
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +219,39 @@ class Requests:
             if len(found) == len(decision_ids) or asyncio.get_running_loop().time() > deadline:
                 return [found[decision_id] for decision_id in decision_ids if decision_id in found]
             await asyncio.sleep(ANSWER_POLL_S)
+
+    async def moved(self, company_id: str, decision_id: str, *, stands_s: float = 30.0) -> AsyncIterator[Moved]:
+        """How far an accepted request is, again and again; ends when it is done or has stood still for so long."""
+        clock, last, reached = asyncio.get_running_loop().time, None, 0
+        while True:
+            async with transaction(self._connections) as connection:
+                now = await self._moved(connection, company_id, decision_id, reached)
+            if now != last:
+                last, reached, deadline = now, now.reached, clock() + stands_s
+            yield now
+            if now.is_done or clock() > deadline:
+                return
+            await asyncio.sleep(ANSWER_POLL_S)
+
+    async def _moved(self, connection: Connection, company_id: str, decision_id: str, reached: int) -> Moved:
+        """The ledger says what was moved in the transaction that moves its position beyond the request."""
+        position = (  # later inputs of the same cause: what the request made the ledger read again
+            'SELECT c."partition", c."offset", p.slice FROM ledger.causes c '
+            'LEFT JOIN ledger.positions p ON (p.generation, p."partition", p.next_offset) '
+            '= (c.generation, c."partition", c."offset") '
+            'WHERE c.generation = %s AND c.cause_id = %s ORDER BY c."offset" LIMIT 1'
+        )
+        row = await (await connection.execute(position, (self._generation, decision_id))).fetchone()
+        if row is not None and row[2]:
+            progress = Progress.from_text(row[2])
+            reached = reached or await Loader(connection, self._generation).count_reached(company_id, progress.reach)
+            return Moved(False, progress.moved, progress.settled, reached)
+        said = (
+            'SELECT value FROM ledger.events WHERE generation = %s AND "partition" = %s AND input_offset = %s '
+            "AND kind = 'company' AND event_type = 'RequestAccepted'"
+        )
+        found = None if row is None else await (await connection.execute(said, (self._generation, *row[:2]))).fetchone()
+        return Moved(False, 0) if found is None else Moved(True, self._ids.decode(found[0]).body.records_moved)
 
     async def _mapping_version(self, company_id: str, customer_id: str) -> int:
         return (await self._mapping_versions(company_id, [customer_id])).get(customer_id, 0)

@@ -47,6 +47,7 @@ SAYS = {
     "intoaec topics create": "company-changes",
     "intoaec topics check": "Every topic is as it must be.",
     "intoaec connect": "http://127.0.0.1:",
+    "intoaec customers": "Customers",
     "intoaec declare-project": "declared: ",
     "intoaec map CUSTOMER PROJECT --from 2026-01-01 --preview": "Nothing was asked yet.",
     "intoaec map": "Accepted (",

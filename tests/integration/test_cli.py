@@ -101,7 +101,7 @@ def test_database_that_is_away_is_one_sentence(run: Run) -> None:
     assert "connection" in problem
 
 
-@pytest.mark.parametrize("command", ["worker", "status", "trace", "map", "offsets", "parked", "projector"])
+@pytest.mark.parametrize("command", ["worker", "status", "trace", "map", "customers", "offsets", "parked", "projector"])
 def test_help_says_what_a_command_is_for(run: Run, command: str) -> None:
     code, out, _ = run(command, "--help")
     assert code == 0

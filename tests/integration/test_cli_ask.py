@@ -2,21 +2,29 @@
 
 import asyncio
 import base64
+import re
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import psycopg
 import pytest
 from rich.console import Console
 
+from connectors.kafka import read_from
 from connectors.postgres import pool
 from connectors.sealing import Sealer
-from streams import cli, cli_ask
+from schemas.errors import TransientError
+from schemas.topics import topics
+from schemas.wire import Incoming
+from streams import bookkeeping, cli, cli_ask, customers
 from streams.decision import Progress, Reach
 from streams.posting import FIGURES
 from tests.conftest import RunningBroker
 from tests.inputs import COMPANY, Inputs
-from tests.integration.test_bookkeeping import World
+from tests.integration.test_bookkeeping import Broker, World
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -102,6 +110,18 @@ def test_a_preview_counts_documents_and_shows_each_projects_amounts(run: Run) ->
 
 
 @pytest.mark.usefixtures("books")
+def test_a_preview_says_what_will_wait_and_why(run: Run) -> None:
+    code, out, problem = run("release", "1", "--preview")
+    assert (code, problem) == (0, "")
+    assert "Would wait" in out
+    assert [row for row in cells(out) if len(row) == 4] == [
+        ["customer_not_synced", "USD", "+3", "+300.00"],
+        ["invoice_waits", "USD", "+1", "+40.00"],
+    ]
+    assert "Would wait" not in run("map", "1", "P2", "--preview")[1]
+
+
+@pytest.mark.usefixtures("books")
 def test_every_request_that_moves_has_a_preview(run: Run) -> None:
     for arguments in (
         ("release", "1"),
@@ -132,6 +152,70 @@ def test_requests_without_a_worker_are_kept(run: Run, monkeypatch: pytest.Monkey
     assert run("dismiss-warning", "Invoice")[2] == ("'Invoice' names no document: TYPE/ID does, such as Invoice/17.\n")
 
 
+@contextmanager
+def ledger(broker: RunningBroker, database_url: str, topic_prefix: str, *, dies: bool = False) -> Iterator[None]:
+    """Takes one request while the block runs; one that dies cannot publish what it stored of the first slice."""
+
+    async def take() -> None:
+        requests: list[Incoming] = []
+        while not requests:
+            async for batch in read_from(broker.bootstrap, topics(2, prefix=topic_prefix).changes.name):
+                requests += batch
+        async with pool(database_url) as connections:
+            sealer = Sealer(connections, {"k1": bytes(32)})
+            world = World(connections, sealer, Inputs(sealer), Broker(away=dies))
+            with suppress(TransientError):
+                await world.worker().do([replace(requests[-1], partition=7, offset=0)])
+
+    working = threading.Thread(target=asyncio.run, args=(take(),), daemon=True)
+    working.start()
+    yield
+    working.join(timeout=60)
+    assert not working.is_alive()
+
+
+@pytest.mark.usefixtures("books")
+@pytest.mark.parametrize(
+    ("asked", "outcome"),
+    [
+        (("map", "1", "P2"), "4 documents moved."),
+        (("assign", "Invoice/13", "P2"), "1 document moved."),
+        (("link-project", "7", "P2"), "nothing moved."),
+    ],
+)
+def test_what_is_accepted_says_how_many_documents_moved(
+    run: Run,
+    broker: RunningBroker,
+    database_url: str,
+    topic_prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: tuple[str, ...],
+    outcome: str,
+) -> None:
+    monkeypatch.setattr(bookkeeping, "SLICE_DOCUMENTS", 2)
+    assert run("topics", "create")[0] == 0
+    with ledger(broker, database_url, topic_prefix):
+        code, out, problem = run(*asked)
+    assert (code, problem) == (0, "")
+    assert re.fullmatch(rf"Accepted \([0-9a-f-]+\): {outcome}\n", out)
+
+
+@pytest.mark.usefixtures("books")
+def test_a_move_that_stands_still_is_said_to_go_on_by_itself(
+    run: Run, broker: RunningBroker, database_url: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bookkeeping, "SLICE_DOCUMENTS", 2)
+    monkeypatch.setattr(cli_ask, "STANDS_S_MAX", 0.1)
+    assert run("topics", "create")[0] == 0
+    with ledger(broker, database_url, topic_prefix, dies=True):
+        code, out, problem = run("map", "1", "P2")
+    assert (code, problem) == (0, "")
+    assert out.partition("): ")[2] == (
+        "documents are still being moved, 2 of 4 seen. That goes on by itself; `intoaec status` shows how far it is.\n"
+    )
+    assert ["7", "0", "2", "3", "Invoice 12"] in cells(run("status")[1])
+
+
 @pytest.mark.usefixtures("books")
 def test_a_project_is_closed_by_its_own_company_only(run: Run) -> None:
     assert run("topics", "create")[0] == 0
@@ -156,6 +240,46 @@ def test_what_is_no_document_or_customer_is_refused_before_the_ledger_is_asked(r
     )
     assert run("assign", "Invoice/x", "P2")[2] == "The record id x is no id of QuickBooks: digits are.\n"
     assert run("map", "Harbour", "P2")[2] == "The customer id Harbour is no id of QuickBooks: digits are.\n"
+
+
+def name_customers(database_url: str, names: dict[str, str | None], parent: str | None = None) -> None:
+    """As the projector shows them."""
+    for customer_id, name in names.items():
+        execute(
+            database_url,
+            "INSERT INTO read_customers_v1 VALUES "
+            "(1, %s, %s, %s, split_part(%s, ':', 2), %s, true, 'USD', 'none', NULL, '', NULL, 0, 1)",
+            *(COMPANY, customer_id, parent, name, name),
+        )
+
+
+@pytest.mark.usefixtures("books")
+def test_customers_are_found_by_name_with_all_their_projects(run: Run, database_url: str) -> None:
+    execute(
+        database_url,
+        "INSERT INTO ledger.customers SELECT (jsonb_populate_record(c, jsonb_build_object('customer_id', n, "
+        "'mapping_state', 'none', 'scopes', jsonb '[]'))).* FROM ledger.customers c, unnest(ARRAY['9', '10', '11']) n",
+    )
+    later = '[{"project_id": "P2", "from_on": "2026-03-01", "reference_number": ""}]'
+    execute(database_url, "UPDATE ledger.customers SET scopes = scopes || %s::jsonb WHERE customer_id = '1'", later)
+    name_customers(database_url, {"1": "Smith [north]"})
+    name_customers(database_url, {"10": "Smith [north]:Kitchen 50%", "9": "Smith [north]:Attic"}, parent="1")
+    name_customers(database_url, {"11": None})
+    smith = ["1", "Smith [north]", "-", "mapped", "P1, P2 from 2026-03-01", "yes"]
+    attic = ["9", "Smith [north]:Attic", "1", "none", "", "yes"]
+    kitchen = ["10", "Smith [north]:Kitchen 50%", "1", "none", "", "yes"]
+    assert cells(run("customers")[1]) == [smith, attic, kitchen, ["11", "-", "-", "none", "", "yes"]]
+    assert cells(run("customers", "--name", "smith", "--waiting")[1]) == [attic, kitchen]
+    assert cells(run("customers", "--name", "KITCHEN 50%")[1]) == [kitchen]
+    assert run("customers", "--name", "_")[1] == "Customers: none\n"
+
+
+@pytest.mark.usefixtures("books")
+def test_a_list_of_customers_that_is_cut_says_so(run: Run, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name_customers(database_url, {"1": "Smith"})
+    assert "There are more than" not in run("customers")[1]
+    monkeypatch.setattr(customers, "CUSTOMERS_MAX", 0)
+    assert run("customers")[1] == "Customers: none\nThere are more than these 0; --name narrows it down.\n"
 
 
 def test_what_waits_is_shown_by_cause_and_record_by_record(run: Run, database_url: str) -> None:

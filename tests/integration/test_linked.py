@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from schemas import changes
 from schemas.codec import file_ids
 from schemas.wire import Incoming, Outgoing
 from streams import bookkeeping, preview
+from streams.books import booking_from_plain
 from streams.decision import PROJECT_REF
-from streams.preview import Preview, Previews
+from streams.preview import Preview, Previews, Waits
 from streams.projections import postings
 from tests.inputs import COMPANY, START, Inputs
 from tests.integration.test_bookkeeping import COMPANY_EVENTS, PROJECT_EVENTS, TOPICS, World, synced
@@ -215,6 +217,13 @@ def mapping(project_id: str, reference: str = "") -> changes.MapCustomer:
     )
 
 
+def on_account(inputs: Inputs, record_id: str, invoice_id: str) -> Incoming:
+    """A payment of 120: 100 for its invoice, the rest for nothing yet."""
+    line = {"Amount": "100", "LinkedTxn": [{"TxnType": "Invoice", "TxnId": invoice_id}]}
+    raw = {"Id": record_id, "TxnDate": "2026-02-05", "TotalAmt": "120", "UnappliedAmt": "20", "Line": [line]}
+    return inputs.read("Payment", raw | USD | {"CustomerRef": {"value": "1"}})
+
+
 _ASKED = {"decision_id": "asked", "person": "somebody"}
 REQUESTS: dict[str, Any] = {
     "map": mapping("P2"),
@@ -225,6 +234,21 @@ REQUESTS: dict[str, Any] = {
     "merge": changes.ResolveMerge(**_ASKED, vanished_customer_id="1", together=True, merge_version=0),
     "link": changes.LinkQuickBooksProject(**_ASKED, project_ref="7", project_id="P2", link_version=0),
 }
+
+
+async def waits(world: World) -> dict[tuple[str, str], Waits]:
+    """What is booked as waiting, by cause and currency."""
+    found = Preview()
+    for (booked,) in await world.rows("SELECT booked FROM ledger.documents"):
+        found.add_waiting(booking_from_plain(booked), 1)
+    return found.waiting
+
+
+def more(before: dict[tuple[str, str], Waits], after: dict[tuple[str, str], Waits]) -> dict[tuple[str, str], Waits]:
+    """What waits after and did not before; nothing of what is as it was."""
+    zero = Waits(0, Decimal(0))
+    pairs = {key: (after.get(key, zero), before.get(key, zero)) for key in before.keys() | after.keys()}
+    return {key: Waits(a.parts - b.parts, a.amount - b.amount) for key, (a, b) in pairs.items() if a != b}
 
 
 async def previewed(world: World, request: Any) -> tuple[Preview, int]:
@@ -249,6 +273,7 @@ async def test_a_preview_says_exactly_what_then_happens(
     await world.worker().do(inputs.records)
     before = len(world.broker.bodies(PROJECT_EVENTS))
     stored = await world.rows("SELECT * FROM ledger.documents ORDER BY record_type, record_id")
+    waited = await waits(world)
     expected, slices = await previewed(world, request_)
     assert await world.rows("SELECT * FROM ledger.documents ORDER BY record_type, record_id") == stored
     assert len(world.broker.bodies(PROJECT_EVENTS)) == before
@@ -264,7 +289,31 @@ async def test_a_preview_says_exactly_what_then_happens(
     assert expected.added == happened
     assert expected.added  # it moves something
     assert sum(expected.moved.values()) == accepted.records_moved
+    assert more({}, expected.waiting) == more(waited, await waits(world))
     assert slices == 1 + (expected.reached // 4 + 1 if expected.reached else 0)
+
+
+async def test_a_preview_counts_a_payment_once_whose_waiting_alone_changes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (bookkeeping, preview):
+        monkeypatch.setattr(module, "SLICE_DOCUMENTS", 4)
+    world.inputs.customer("1")
+    for number in range(11, 17):
+        world.inputs.invoice(str(number), "100")
+        on_account(world.inputs, str(number + 100), str(number))
+    await world.worker().do(world.inputs.records)
+    waited = await waits(world)
+    exclude = changes.ExcludeCustomer(**_ASKED, customer_id="1", reference_only=False, mapping_version=0)
+    expected, _ = await previewed(world, exclude)
+    assert expected.moved.total() == 0
+    assert expected.waiting == {
+        ("customer_not_synced", "USD"): Waits(-12, Decimal(-720)),
+        ("excluded", "USD"): Waits(12, Decimal(720)),
+        ("invoice_waits", "USD"): Waits(0, Decimal(0)),
+    }
+    await world.worker().do([world.inputs.add(exclude)])
+    assert more({}, expected.waiting) == more(waited, await waits(world))
 
 
 async def test_a_preview_says_why_a_request_would_be_refused(world: World) -> None:
