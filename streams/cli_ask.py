@@ -173,7 +173,7 @@ def customers(
         str, typer.Option("--name", help="Only those with this text in their name; capitals do not matter.")
     ] = "",
     waiting: Annotated[
-        bool, typer.Option("--waiting", help="Only those about which nobody has decided anything (state none).")
+        bool, typer.Option("--waiting", help="Only those that wait for a decision (state none or released).")
     ] = False,
 ) -> None:
     """List customers by name: their id, as the other commands take it, and where their documents go.

@@ -16,7 +16,7 @@ _CUSTOMERS = """
             FROM jsonb_array_elements(l.scopes) WITH ORDINALITY AS scopes(s, number)),
            CASE WHEN r.active THEN 'yes' ELSE 'no' END
     FROM read_customers r JOIN ledger.customers l USING (generation, company_id, customer_id)
-    WHERE generation = %s AND company_id = %s AND (NOT %s OR l.mapping_state = 'none')
+    WHERE generation = %s AND company_id = %s AND (NOT %s OR l.mapping_state IN ('none', 'released'))
       AND (%s = '' OR strpos(lower(concat_ws(' ', r.full_name, r.display_name)), lower(%s)) > 0)
     ORDER BY 2, length(customer_id), customer_id LIMIT %s
 """
@@ -34,7 +34,7 @@ class Customer(NamedTuple):
 
 
 async def customers(system: System, company_id: str, *, name: str = "", waiting: bool = False) -> list[Customer]:
-    """By name, one more than CUSTOMERS_MAX where there are more; only undecided ones when asked for what waits."""
+    """By name, one more than CUSTOMERS_MAX where there are more; only those that are not decided, if that is asked."""
     parameters = (system.settings.topic_generation, company_id, waiting, name, name, CUSTOMERS_MAX + 1)
     async with transaction(system.connections) as connection:
         return [Customer(*row) for row in await (await connection.execute(_CUSTOMERS, parameters)).fetchall()]
