@@ -87,7 +87,12 @@ def _held_before_publishing(running: Running, within_s: float) -> Iterator[str]:
         yield running.wait_for(lambda: _waiting(running, "relation"), within_s)
 
 
-_ASKED_FOR_ALL = "SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND locktype = 'relation' AND NOT granted"
+# Granted at once where the worker that is held has no events to store.
+_ASKED_FOR_ALL = """
+    SELECT FROM pg_locks
+    WHERE mode = 'AccessExclusiveLock' AND relation = 'ledger.events'::regclass
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 
 def _waiting(running: Running, lock: str) -> str | None:
