@@ -543,6 +543,7 @@ def _run(lives: int, steps: int) -> None:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_random_lives_mean_what_a_naive_model_says() -> None:
     _run(lives=200, steps=40)
 
