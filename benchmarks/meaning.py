@@ -2,9 +2,8 @@
 
 Run: `python -m benchmarks.meaning`. Starts a broker and a database of its own (fsync on); every figure comes from one
 run, rounds of both customers in turns, of which the median counts; deciding alone is measured before and after the
-step, while nothing else runs. The whole step is the one that production runs, from
-the topic through the delivery loop to the published events. A change of a document must cost the same whether its
-customer has 10 documents or 100,000.
+step, while nothing else runs. The whole step is the one that production runs, from the topic through the delivery loop
+to the published events. A change of a document must cost the same whether its customer has 10 documents or 100,000.
 """
 
 import asyncio

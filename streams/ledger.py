@@ -383,9 +383,8 @@ def _orient_merges(books: Books, decision: Decision, merges: tuple[Merge, ...]) 
             decision.notices.append(no_longer_asked(before))
             state = replace(state, merges=replaced(state, now._replace(asked="")))
         decision.company = state
-        if (
-            has_vanished
-        ):  # where that is not sure any more, another merge has become so, and reaches these documents, too
+        # Where it is not sure any more who vanished, another merge has become so, and reaches these documents, too.
+        if has_vanished:
             decision.reach = decision.reach._replace(
                 customers=decision.reach.customers | merged_with(state, {now.kept_id}),
                 read_again=decision.reach.read_again | (has_vanished - had_vanished),
