@@ -276,6 +276,27 @@ def test_of_one_that_is_not_there_and_one_made_inactive_the_first_has_vanished_i
     assert (merge.vanished_id, merge.sure) == ("1", True)
 
 
+def test_whoever_has_not_vanished_after_all_is_reached_with_the_merge_that_says_so() -> None:
+    """Lives that QuickBooks cannot lead, too: three customers merged with each other."""
+    lost = 0
+    for seed in range(400):
+        dice, world = random.Random(seed), Linked.with_projects("P1", "P2", "P3")
+        sure: set[frozenset[str]] = set()
+        for _ in range(14):
+            one, other, at = *dice.sample("1234", 2), dice.randrange(5)
+            decision = dice.choice(
+                (
+                    lambda: world.merged(one, other, at=at),  # noqa: B023 (called at once)
+                    lambda: world.inactive(one, at=at, active=at % 2 == 0),  # noqa: B023
+                    lambda: world.gone("Customer", one),  # noqa: B023
+                )
+            )()
+            before, sure = sure, {merge.pair for merge in world.books.company.merges if merge.sure}
+            lost += len(before - sure)
+            assert all(pair <= decision.reach.customers for pair in before - sure)
+    assert lost > 0
+
+
 def test_a_merge_about_which_a_person_has_decided_is_not_turned_round() -> None:
     world = merged(two_projects())
     world.resolve("1", together=True)
